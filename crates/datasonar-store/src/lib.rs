@@ -1,1 +1,40 @@
-//! placeholder
+//! The rows of Datasonar, and the steps that may change them.
+//!
+//! [`Store`] is the only way to a row. Each of its methods is one step of the domain and one transaction: it happens
+//! wholly or not at all, and once it has answered, its effect survives the death of the process. What a step decides
+//! (which task is next, whether a job has ended) is decided inside the transaction; what needs a clock, an id or chance
+//! is decided by the caller and passed in.
+//!
+//! This crate knows no HTTP and reads no clock. It keeps coordination only: the bytes of inputs and results live in the
+//! blob store, and rows refer to them.
+
+mod account;
+mod delivery;
+mod error;
+mod id;
+mod job;
+mod segment;
+pub mod sqlite;
+mod store;
+mod task;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use account::{
+    Account, Caller, Environment, Key, NewKey, NewSecret, Scope, Secret, Setup, Usage, UsageSample,
+};
+pub use delivery::{
+    Attempt, AttemptError, ClaimedDelivery, Delivery, DeliveryFilter, DeliveryLease, DeliveryStatus, Timings, Trigger,
+    Verdict,
+};
+pub use error::{Result, StoreError};
+pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, SecretId};
+pub use job::{
+    Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, Page, Submission,
+};
+pub use segment::{Segment, SegmentData};
+pub use store::{Store, Totals};
+pub use task::{
+    ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskLease,
+};

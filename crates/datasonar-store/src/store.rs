@@ -1,0 +1,182 @@
+//! The trait that every store implements.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    Account, AccountId, Attempt, Caller, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery, DeliveryFilter,
+    DeliveryId, DeliveryLease, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey,
+    NewSecret, Page, ProcessId, Renewal, Result, Scope, Secret, Setup, Submission, TaskLease, Usage, UsageSample,
+    Verdict,
+};
+
+/// How much there is to do, for operators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Jobs that have not ended.
+    pub jobs_open: u64,
+    /// Tasks that nobody holds.
+    pub tasks_pending: u64,
+    /// Tasks that are leased.
+    pub tasks_leased: u64,
+    /// Deliveries that are `pending`.
+    pub deliveries_pending: u64,
+    /// Deliveries that are `failed`.
+    pub deliveries_failed: u64,
+}
+
+/// The steps of the domain, each one transaction.
+///
+/// Held as `Arc<dyn Store>`. A step that answers `Ok` is durable. A step that answers an error has changed nothing.
+/// Times are passed in as `now`; ids are minted by the caller.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // ---- accounts, keys and secrets
+
+    /// Fills an empty store with its built-in account. Answers whether it was empty; otherwise nothing is changed.
+    async fn set_up(&self, setup: Setup) -> Result<bool>;
+
+    /// Finds the account; the built-in one when `id` is `None`.
+    async fn account(&self, id: Option<AccountId>) -> Result<Account>;
+
+    /// Tells who the key with this hash speaks for; `None` when there is none or it was revoked.
+    async fn authenticate(&self, hash: [u8; 32]) -> Result<Option<Caller>>;
+
+    /// Stores a key.
+    async fn create_key(&self, key: NewKey) -> Result<()>;
+
+    /// Lists an account's keys, newest first, the revoked ones too.
+    async fn keys(&self, account: AccountId) -> Result<Vec<Key>>;
+
+    /// Revokes a key; one that was revoked before stays as it is.
+    async fn revoke_key(&self, account: AccountId, key: KeyId, now: Timestamp) -> Result<()>;
+
+    /// Lists the secrets that sign for a scope at `now`, newest first.
+    async fn secrets(&self, scope: Scope, now: Timestamp) -> Result<Vec<Secret>>;
+
+    /// Makes `new` the newest secret of its scope; the one before expires `overlap` later. Those that are to expire
+    /// sooner do so.
+    async fn rotate_secret(&self, new: NewSecret, overlap: Duration) -> Result<()>;
+
+    /// Adds pages to the usage of their scopes and days.
+    async fn record_usage(&self, samples: Vec<UsageSample>) -> Result<()>;
+
+    /// Sums the usage of a scope over the UTC days from `since` on.
+    async fn usage(&self, scope: Scope, since: Timestamp) -> Result<Usage>;
+
+    // ---- jobs
+
+    /// Accepts a job with its tasks, or finds that its idempotency key was used within the last 24 hours.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::IdempotencyMismatch`] when the key was used with another fingerprint.
+    async fn submit_job(&self, job: NewJob) -> Result<Submission>;
+
+    /// Finds a job.
+    async fn job(&self, scope: Scope, id: JobId) -> Result<Job>;
+
+    /// Lists jobs, newest first.
+    async fn jobs(&self, scope: Scope, filter: JobFilter, page: Page<JobId>) -> Result<Vec<Job>>;
+
+    /// Asks for a job's cancelling: its open tasks are claimed with `cancelled` set, its leases renewed as
+    /// [`Renewal::Cancelled`], and it ends as `failed` with the error `cancelled` when its last task is finished.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when it has ended. Asking twice is no error.
+    async fn cancel_job(&self, scope: Scope, id: JobId, now: Timestamp) -> Result<()>;
+
+    /// Reads the results of up to `limit` finished tasks of a job in order, from the task at `seq` on, and stops before
+    /// the first that is not finished: what is read is a gapless run.
+    async fn finished_tasks(&self, job: JobId, seq: u32, limit: u32) -> Result<Vec<FinishedTask>>;
+
+    // ---- tasks
+
+    /// Claims tasks whose lease is free or has expired. Serves accounts in turn, then their jobs in turn: the one that
+    /// was served longest ago first, new ones before all.
+    async fn claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>>;
+
+    /// Makes leases hold until `now + lease`; tells for each what became of it, in the order given.
+    async fn renew_tasks(&self, leases: Vec<TaskLease>, now: Timestamp, lease: Duration) -> Result<Vec<Renewal>>;
+
+    /// Finishes a task; when it is the job's last, ends the job and owes its delivery in the same transaction.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] when the lease's epoch is not the task's, or the task is finished.
+    async fn finish_task(&self, finish: FinishTask) -> Result<Finish>;
+
+    /// Gives leases back, so that the tasks can be claimed at once. Those that are lost are passed over.
+    async fn release_tasks(&self, leases: Vec<TaskLease>) -> Result<()>;
+
+    // ---- deliveries
+
+    /// Claims deliveries that are due, longest due first.
+    async fn claim_deliveries(
+        &self,
+        owner: ProcessId,
+        limit: u32,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedDelivery>>;
+
+    /// Makes a lease hold until `now + lease`.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] when it was taken over.
+    async fn renew_delivery(&self, lease: DeliveryLease, now: Timestamp, hold: Duration) -> Result<()>;
+
+    /// Logs an attempt and what follows from it. `delivered_at` is set at the first `delivered`; a delivery that was
+    /// delivered before stays so whatever a later attempt brings.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] when the lease was taken over.
+    async fn finish_attempt(
+        &self,
+        lease: DeliveryLease,
+        attempt: Attempt,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Result<()>;
+
+    /// Gives a lease back without an attempt, to be claimed again at `next_attempt_at`.
+    async fn release_delivery(&self, lease: DeliveryLease, next_attempt_at: Timestamp) -> Result<()>;
+
+    /// When the earliest delivery that nobody holds is due.
+    async fn next_delivery_at(&self) -> Result<Option<Timestamp>>;
+
+    /// Finds a delivery.
+    async fn delivery(&self, scope: Scope, id: DeliveryId) -> Result<Delivery>;
+
+    /// Lists deliveries, newest first.
+    async fn deliveries(&self, scope: Scope, filter: DeliveryFilter, page: Page<DeliveryId>) -> Result<Vec<Delivery>>;
+
+    /// Lists a delivery's attempts, first first.
+    async fn attempts(&self, scope: Scope, id: DeliveryId) -> Result<Vec<Attempt>>;
+
+    /// Makes a delivery due at `now`, logged as a replay. One whose replay is due or under way already stays as it is.
+    async fn replay_delivery(&self, scope: Scope, id: DeliveryId, now: Timestamp) -> Result<()>;
+
+    // ---- upkeep
+
+    /// Frees every lease: to be called by a process that knows that no other lives, at its start.
+    async fn free_leases(&self) -> Result<()>;
+
+    /// Deletes the results (tasks, segments, input) of up to `limit` ended jobs that expired by `now` and whose delivery
+    /// is not owed any more (no attempt is due or under way). The jobs stay, with `results_deleted` set. Answers their
+    /// ids: the caller deletes their blobs.
+    async fn expire_results(&self, now: Timestamp, limit: u32) -> Result<Vec<JobId>>;
+
+    /// Deletes up to `limit` jobs whose results were deleted and that ended before `before`, with their deliveries and
+    /// attempts, and idempotency keys older than 24 hours at `now`. Answers how many jobs were deleted.
+    async fn delete_logs(&self, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Picks from `ids` those of which no job with results is known: blobs kept for them are orphans.
+    async fn unknown_jobs(&self, ids: Vec<JobId>) -> Result<Vec<JobId>>;
+
+    /// Counts what there is to do.
+    async fn totals(&self) -> Result<Totals>;
+
+    /// Answers when the store can be read and written.
+    async fn ping(&self) -> Result<()>;
+}

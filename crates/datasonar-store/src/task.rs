@@ -1,0 +1,138 @@
+//! Tasks: slices of a job, the unit of claiming, and the leases held on them.
+//!
+//! A task is `pending`, `leased` or `finished`. Claiming raises its epoch; every later write carries the epoch it was
+//! claimed with and changes nothing when that is no longer the task's: a worker that was stopped past its lease and
+//! wakes up cannot undo what another did since.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{DeliveryId, JobError, JobId, JobInput, JobKind, ProcessId, Scope, Segment};
+
+/// A task to be made with its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewTask {
+    /// Where its URLs begin in the job's input.
+    pub input_offset: u64,
+    /// How many bytes of the input are its.
+    pub input_bytes: u32,
+    /// How many URLs these are; at least one.
+    pub urls: u32,
+}
+
+/// The right to work on a task: the job, the task's position in it, and the epoch of the claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TaskLease {
+    /// The job.
+    pub job: JobId,
+    /// The task's position in it.
+    pub seq: u32,
+    /// The claim's number, higher with each.
+    pub epoch: u32,
+}
+
+/// What a worker asks for when it claims.
+#[derive(Clone, Debug)]
+pub struct ClaimTasks {
+    /// Who claims.
+    pub owner: ProcessId,
+    /// At most so many tasks.
+    pub limit: u32,
+    /// No job may hold more than this many of the claimer's tasks while another job has a task to give.
+    pub per_job: u32,
+    /// How many tasks the claimer holds already, by job.
+    pub held: Vec<(JobId, u32)>,
+    /// When true, only jobs that are not in `held` are served: the claimer is full, and looks for newcomers only.
+    pub newcomers_only: bool,
+    /// The time.
+    pub now: Timestamp,
+    /// For how long the leases are to hold.
+    pub lease: Duration,
+}
+
+/// A task with all that is needed to work on it.
+#[derive(Clone, Debug)]
+pub struct ClaimedTask {
+    /// The right to it.
+    pub lease: TaskLease,
+    /// Whose it is.
+    pub scope: Scope,
+    /// What the job does.
+    pub kind: JobKind,
+    /// The job's options.
+    pub options: String,
+    /// When the job was accepted.
+    pub created_at: Timestamp,
+    /// Where the job's URLs are: an inline input is already cut to this task's range.
+    pub input: JobInput,
+    /// Where this task's begin; 0 for an inline input.
+    pub input_offset: u64,
+    /// How many bytes of it are this task's.
+    pub input_bytes: u32,
+    /// The position in the job of its first URL.
+    pub first: u64,
+    /// How many URLs it has.
+    pub urls: u32,
+    /// Whether the job's cancelling was asked for: then its URLs are not fetched, and their results are `cancelled`.
+    pub cancelled: bool,
+}
+
+/// What became of a lease that was to be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It holds.
+    Held,
+    /// It holds, and the job's cancelling was asked for.
+    Cancelled,
+    /// It is lost: the work is to be dropped.
+    Lost,
+}
+
+/// A finished task's outcome.
+#[derive(Clone, Debug)]
+pub struct FinishTask {
+    /// The right to finish it.
+    pub lease: TaskLease,
+    /// Its results in order: together they hold exactly one page result for each of its URLs.
+    pub segments: Vec<Segment>,
+    /// How many pages succeeded.
+    pub succeeded: u32,
+    /// How many pages failed.
+    pub failed: u32,
+    /// The sum of the pages' times, in milliseconds (for the usage).
+    pub time_ms: u64,
+    /// Why the page failed, where the job is a single scrape.
+    pub page_error: Option<JobError>,
+    /// The id its job's delivery gets, should this end the job.
+    pub delivery: DeliveryId,
+    /// The time.
+    pub now: Timestamp,
+    /// For how long the job's result is kept once it has ended.
+    pub retention: Duration,
+}
+
+/// What finishing a task brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Other tasks of the job are left.
+    Task,
+    /// It was the last: the job has ended.
+    Job {
+        /// The delivery that is now owed, where the job has an endpoint.
+        delivery: Option<DeliveryId>,
+    },
+}
+
+/// A task's results, as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishedTask {
+    /// Its position in the job.
+    pub seq: u32,
+    /// The position in the job of its first URL.
+    pub first: u64,
+    /// How many URLs it has.
+    pub urls: u32,
+    /// Its results in order.
+    pub segments: Vec<Segment>,
+}
