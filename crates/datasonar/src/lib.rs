@@ -1,1 +1,16 @@
-//! placeholder
+//! Datasonar: fire jobs, get a clean callback.
+//!
+//! Modules point one way: `config clock crypto blobs wake` → `fetch webhook` → `scrape jobs` → `roles | api` → `serve` →
+//! `cli`. ARCHITECTURE.md walks a job through them.
+
+pub mod app;
+pub mod blobs;
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod fetch;
+pub mod jobs;
+pub mod roles;
+pub mod scrape;
+pub mod wake;
+pub mod webhook;

@@ -1,0 +1,43 @@
+//! The parts of a running server, as its roles and its API see them.
+
+use std::sync::Arc;
+
+use datasonar_net::AddressPolicy;
+use datasonar_store::Store;
+use tokio::sync::watch;
+
+use crate::{
+    clock::{Clock, Ids},
+    config::Settings,
+    crypto::Sealer,
+    jobs::{Jobs, Results},
+    scrape::Scraper,
+    wake::Wake,
+};
+
+/// The parts of a running server.
+#[derive(Clone)]
+pub struct App {
+    /// What the operator decided.
+    pub settings: Arc<Settings>,
+    /// The rows.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and chance.
+    pub ids: Ids,
+    /// Encrypts and decrypts webhook secrets.
+    pub sealer: Sealer,
+    /// Which addresses may be dialled.
+    pub policy: AddressPolicy,
+    /// Accepts and cancels jobs.
+    pub jobs: Jobs,
+    /// Reads the results of jobs.
+    pub results: Results,
+    /// Turns a URL into a page result.
+    pub scraper: Arc<Scraper>,
+    /// Wakes the loops of this process.
+    pub wake: Wake,
+    /// What keeps this process from being ready, if anything does.
+    pub not_ready: watch::Receiver<Option<String>>,
+}

@@ -1,0 +1,11 @@
+//! One URL in, one page result out: the step that the worker takes for each URL of a task and the API for a call that
+//! waits. Fetching is [`crate::fetch`]'s, deriving content `datasonar_extract`'s; what a page result looks like is said
+//! here and nowhere else.
+
+mod options;
+mod page_result;
+mod scraper;
+
+pub use options::{FieldError, Formats, Limits, Plan, Render, ScrapeOptions};
+pub use page_result::{Content, ErrorCode, Metadata, PageContent, PageError, PageResult, PageStatus, PageLink};
+pub use scraper::{Scraped, Scraper, ScraperParts, Target};

@@ -1,0 +1,244 @@
+//! What a caller may ask of a page, as it is sent, kept with the job, and made ready for use.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use datasonar_extract as extract;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Scrape options, accepted by every endpoint that scrapes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScrapeOptions {
+    /// The format of `content`, or an array of formats: `content` is then an object keyed by format.
+    pub format: Formats,
+    /// Leave out navigation, headers, footers and the like.
+    pub only_main_content: bool,
+    /// Keep only what these CSS selectors match, instead of looking for the main content.
+    pub include_selectors: Vec<String>,
+    /// Remove what these CSS selectors match.
+    pub exclude_selectors: Vec<String>,
+    /// Request headers to send to the page.
+    pub headers: BTreeMap<String, String>,
+    /// Seconds for one page, its redirects and retries included.
+    pub timeout: Option<u64>,
+    /// The longest body to accept, in bytes after decompression.
+    pub max_bytes: Option<u64>,
+    /// Whether to render the page in a browser.
+    pub render: Render,
+    /// A CSS selector to wait for when rendering.
+    pub wait_for: Option<String>,
+    /// Fetch only what the site's robots.txt allows. The default is false for URLs named by the caller.
+    pub respect_robots: Option<bool>,
+}
+
+impl ScrapeOptions {
+    /// The names of all fields, as sent.
+    pub const FIELDS: &'static [&'static str] = &[
+        "format",
+        "only_main_content",
+        "include_selectors",
+        "exclude_selectors",
+        "headers",
+        "timeout",
+        "max_bytes",
+        "render",
+        "wait_for",
+        "respect_robots",
+    ];
+}
+
+impl Default for ScrapeOptions {
+    fn default() -> Self {
+        Self {
+            format: Formats::default(),
+            only_main_content: true,
+            include_selectors: Vec::new(),
+            exclude_selectors: Vec::new(),
+            headers: BTreeMap::new(),
+            timeout: None,
+            max_bytes: None,
+            render: Render::Never,
+            wait_for: None,
+            respect_robots: None,
+        }
+    }
+}
+
+/// One format or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a format (`markdown`, `text`, `html`, `raw_html`, `links`, `json`) or an array of them")]
+pub enum Formats {
+    /// `content` is the page in this format.
+    One(#[schema(value_type = FormatName)] extract::Format),
+    /// `content` is an object with a member for each format.
+    Several(#[schema(value_type = Vec<FormatName>)] Vec<extract::Format>),
+}
+
+/// A format's name.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it stands in for the extractor's enum, which knows nothing of schemas")]
+pub enum FormatName {
+    /// Markdown of the content.
+    Markdown,
+    /// Plain text of the content.
+    Text,
+    /// Cleaned HTML of the content.
+    Html,
+    /// The page's source, decoded.
+    RawHtml,
+    /// The links of the content.
+    Links,
+    /// The content as structure.
+    Json,
+}
+
+impl Default for Formats {
+    fn default() -> Self {
+        Self::One(extract::Format::Markdown)
+    }
+}
+
+/// Whether to render a page in a browser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Render {
+    /// Fetch the page and take it as it is.
+    #[default]
+    Never,
+    /// Render only pages that have no content without it.
+    Auto,
+    /// Render every page.
+    Always,
+}
+
+/// The operator's defaults and bounds for options.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a page whose options name no `timeout`.
+    pub timeout: Duration,
+    /// For a page whose options name no `max_bytes`; none may ask for more.
+    pub max_bytes: u64,
+}
+
+/// An option that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Where it stands in the body (RFC 6901).
+    pub pointer: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// Names a field and what is wrong with it.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// Options checked and made ready, once for all the pages of a job.
+#[derive(Debug)]
+pub struct Plan {
+    /// How content is derived.
+    pub extract: extract::Options,
+    /// Whether `content` is an object keyed by format.
+    pub keyed: bool,
+    /// Request headers.
+    pub headers: HeaderMap,
+    /// For one page.
+    pub timeout: Duration,
+    /// After decompression.
+    pub max_bytes: u64,
+    /// Whether to render.
+    pub render: Render,
+    /// Whether robots.txt binds.
+    pub respect_robots: bool,
+}
+
+/// The longest `timeout` that may be asked for, in seconds.
+const MAX_TIMEOUT_SECONDS: u64 = 300;
+/// How many request headers may be asked for, and how long one may be.
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_BYTES: usize = 8 * 1024;
+
+impl Plan {
+    /// Checks options.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, each with its place.
+    pub fn new(options: &ScrapeOptions, limits: &Limits) -> Result<Self, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let (formats, keyed) = match &options.format {
+            Formats::One(format) => (vec![*format], false),
+            Formats::Several(formats) => (formats.clone(), true),
+        };
+        if formats.is_empty() {
+            errors.push(FieldError::new("/format", "name at least one format"));
+        }
+        let timeout = match options.timeout {
+            None => limits.timeout,
+            Some(seconds @ 1..=MAX_TIMEOUT_SECONDS) => Duration::from_secs(seconds),
+            Some(_) => {
+                errors.push(FieldError::new("/timeout", format!("must be 1 to {MAX_TIMEOUT_SECONDS} seconds")));
+                limits.timeout
+            }
+        };
+        let max_bytes = match options.max_bytes {
+            None => limits.max_bytes,
+            Some(bytes) if (1..=limits.max_bytes).contains(&bytes) => bytes,
+            Some(_) => {
+                errors.push(FieldError::new("/max_bytes", format!("must be 1 to {}", limits.max_bytes)));
+                limits.max_bytes
+            }
+        };
+        let headers = headers(&options.headers, &mut errors);
+        let extract = extract::Options::new(
+            formats,
+            options.only_main_content,
+            &options.include_selectors,
+            &options.exclude_selectors,
+        )
+        .map_err(|error| errors.push(FieldError::new(format!("/{}/{}", error.list, error.index), error.reason)));
+        match extract {
+            Ok(extract) if errors.is_empty() => Ok(Self {
+                extract,
+                keyed,
+                headers,
+                timeout,
+                max_bytes,
+                render: options.render,
+                respect_robots: options.respect_robots.unwrap_or(false),
+            }),
+            _ => Err(errors),
+        }
+    }
+}
+
+fn headers(named: &BTreeMap<String, String>, errors: &mut Vec<FieldError>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if named.len() > MAX_HEADERS {
+        errors.push(FieldError::new("/headers", format!("at most {MAX_HEADERS} headers")));
+        return headers;
+    }
+    for (name, value) in named {
+        let pointer = || format!("/headers/{}", name.replace('~', "~0").replace('/', "~1"));
+        if value.len() > MAX_HEADER_BYTES {
+            errors.push(FieldError::new(pointer(), format!("is longer than {MAX_HEADER_BYTES} bytes")));
+            continue;
+        }
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            (Ok(name), Ok(value)) => {
+                headers.insert(name, value);
+            }
+            (Err(_), _) => errors.push(FieldError::new(pointer(), "is not a header name")),
+            (_, Err(_)) => errors.push(FieldError::new(pointer(), "is not a header value")),
+        }
+    }
+    if let Err(name) = datasonar_net::check_caller_headers(&headers) {
+        errors.push(FieldError::new(format!("/headers/{name}"), "is set by the service and cannot be chosen"));
+    }
+    headers
+}
