@@ -1,1 +1,47 @@
-//! placeholder
+//! The only way out: every outbound socket of Datasonar is opened here, to an address that was checked.
+//!
+//! Pages to fetch and endpoints to notify are named by strangers. Whatever they name, [`Client`] parses once, resolves by
+//! itself, checks every address against the [`AddressPolicy`], dials exactly what it checked, and repeats that at each
+//! redirect. Everything it reads is bounded: headers, decoded body, expansion, redirects, time.
+//!
+//! Three ways to use it: [`Client::fetch`] for pages, [`Client::post`] for webhooks, [`Client::send`] for our own command
+//! line client. Two seams, [`Resolve`] and [`Dial`], let tests and the simulation bring their own network; time is tokio's,
+//! so that it can be paused.
+//!
+//! Database and blob clients dial for themselves: their addresses come from the operator.
+
+mod address;
+mod body;
+mod channel;
+mod client;
+mod connect;
+mod credentials;
+mod decode;
+mod dial;
+mod fetch;
+mod fetch_error;
+mod headers;
+mod meter;
+mod pool;
+mod post;
+mod post_error;
+mod resolve;
+mod send;
+mod special;
+mod timings;
+mod tls;
+
+pub use address::{AddressPolicy, Blocked, MAX_URL_BYTES, UrlRefused};
+pub use body::{BodySource, BoxError};
+pub use client::{Client, ClientError, ClientOptions};
+pub use dial::{Connection, Dial, TcpDialer};
+pub use fetch::{FetchRequest, Fetched};
+pub use fetch_error::{FetchError, FetchErrorKind};
+pub use headers::{
+    HeadersRefused, MAX_CALLER_HEADER_BYTES, MAX_CALLER_HEADERS, check_caller_headers,
+};
+pub use post::{PostOutcome, PostRequest, PostResponse};
+pub use post_error::{PostError, PostErrorKind};
+pub use resolve::{Resolve, ResolveError, ResolveErrorKind, SystemResolver};
+pub use send::ResponseBody;
+pub use timings::Timings;

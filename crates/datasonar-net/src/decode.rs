@@ -1,0 +1,211 @@
+//! From a response's body to bytes: content codings undone, within limits.
+//!
+//! Streams, so that a bomb costs what the limit allows and no more. Charsets are not touched here.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_compression::codecs;
+use async_compression::tokio::bufread::{
+    BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
+};
+use async_compression::zstd::DParameter;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::{HeaderMap, header};
+use http_body_util::{BodyDataStream, BodyExt};
+use hyper::body::{Body, Incoming};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
+use tokio_util::io::StreamReader;
+
+use crate::channel::explain;
+
+/// The content codings that are undone, as they are offered.
+pub(crate) const ACCEPT_ENCODING: &str = "gzip, deflate, br, zstd";
+
+/// The most a body may expand: decoded to received bytes.
+pub(crate) const MAX_RATIO: u64 = 200;
+
+/// Up to here a body may expand as it likes.
+pub(crate) const RATIO_FREE_BYTES: u64 = 1024 * 1024;
+
+/// How many bytes more than the decoded limit a coded body may have: coding makes some bodies longer, and empty members can
+/// go on for ever without a byte of output.
+const CODED_SLACK_BYTES: u64 = 1024 * 1024;
+
+/// The largest zstd window accepted: 8 MiB, as RFC 9659 has it for HTTP.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// How much is decoded at a time, in bytes.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// Why a body could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("{0}")]
+    Decode(String),
+    #[error("{0}")]
+    Connection(String),
+}
+
+type Reader = Pin<Box<dyn AsyncBufRead + Send>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Gzip,
+    Deflate,
+    Brotli,
+    Zstd,
+}
+
+/// Reads a body to its end and undoes its codings. On success says whether there were any.
+pub(crate) async fn read(
+    body: Incoming,
+    headers: &HeaderMap,
+    max_bytes: u64,
+) -> Result<(Bytes, bool), BodyError> {
+    match coding(headers)? {
+        None => Ok((read_identity(body, max_bytes).await?, false)),
+        Some(coding) => Ok((read_coded(body, coding, max_bytes).await?, true)),
+    }
+}
+
+async fn read_identity(mut body: Incoming, max_bytes: u64) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    let mut out = BytesMut::with_capacity(
+        usize::try_from(body.size_hint().lower())
+            .unwrap_or(0)
+            .min(1024 * 1024),
+    );
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| BodyError::Connection(explain(&error)))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if (out.len() + data.len()) as u64 > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        out.extend_from_slice(&data);
+    }
+    Ok(out.freeze())
+}
+
+async fn read_coded(body: Incoming, coding: Coding, max_bytes: u64) -> Result<Bytes, BodyError> {
+    let received = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&received);
+    let chunks = BodyDataStream::new(body).map(move |chunk| match chunk {
+        Ok(chunk) => {
+            let before = counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            match before > max_bytes.saturating_add(CODED_SLACK_BYTES) {
+                true => Err(io::Error::other(too_large(max_bytes))),
+                false => Ok(chunk),
+            }
+        }
+        Err(error) => Err(io::Error::other(BodyError::Connection(explain(&error)))),
+    });
+    let mut reader: Reader = Box::pin(StreamReader::new(chunks));
+    // Some servers label an empty body, and no decoder takes emptiness for a stream.
+    if reader.fill_buf().await.map_err(failed)?.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let mut decoder = decoder(coding, reader).await?;
+    let mut out = BytesMut::with_capacity(CHUNK_BYTES);
+    loop {
+        out.reserve(CHUNK_BYTES);
+        let chunk = decoder.read_buf(&mut out).await.map_err(failed)?;
+        if chunk == 0 {
+            return Ok(out.freeze());
+        }
+        let decoded = out.len() as u64;
+        if decoded > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        if decoded > RATIO_FREE_BYTES && decoded / MAX_RATIO > received.load(Ordering::Relaxed) {
+            return Err(BodyError::TooLarge(format!(
+                "the body expands more than {MAX_RATIO} times"
+            )));
+        }
+    }
+}
+
+async fn decoder(
+    coding: Coding,
+    mut from: Reader,
+) -> Result<Pin<Box<dyn AsyncRead + Send>>, BodyError> {
+    Ok(match coding {
+        Coding::Gzip => {
+            let mut decoder = GzipDecoder::new(from);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+        Coding::Brotli => Box::pin(BrotliDecoder::new(from)),
+        Coding::Zstd => {
+            let limits = [DParameter::window_log_max(ZSTD_WINDOW_LOG)];
+            let mut decoder =
+                ZstdDecoder::with_codec(from, codecs::ZstdDecoder::new_with_params(&limits));
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
+        Coding::Deflate => {
+            // RFC 9110 means zlib's format; servers that send bare deflate are as old as the confusion.
+            let first = from.fill_buf().await.map_err(failed)?.first().copied();
+            match first {
+                Some(byte) if byte & 0x0f == 8 && byte >> 4 <= 7 => {
+                    Box::pin(ZlibDecoder::new(from))
+                }
+                _ => Box::pin(DeflateDecoder::new(from)),
+            }
+        }
+    })
+}
+
+/// Reads `Content-Encoding`. With a coding that nobody knows the body is left as it is, as browsers do (Fetch, "handle
+/// content codings"). More than one coding is refused: nobody sends that but to multiply the work of undoing them.
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, BodyError> {
+    let mut found = None;
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let Ok(value) = value.to_str() else {
+            return Ok(None);
+        };
+        for name in value.split(',').map(str::trim) {
+            let coding = match name.to_ascii_lowercase().as_str() {
+                "" | "identity" => continue,
+                "gzip" | "x-gzip" => Coding::Gzip,
+                "deflate" => Coding::Deflate,
+                "br" => Coding::Brotli,
+                "zstd" => Coding::Zstd,
+                _ => return Ok(None),
+            };
+            if found.replace(coding).is_some() {
+                return Err(BodyError::Decode(
+                    "the body is encoded more than once".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn too_large(max_bytes: u64) -> BodyError {
+    BodyError::TooLarge(format!("the body is larger than {max_bytes} bytes"))
+}
+
+fn failed(error: io::Error) -> BodyError {
+    // What went wrong before the decoder comes out of it unchanged.
+    if let Some(ours) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<BodyError>())
+    {
+        return ours.clone();
+    }
+    BodyError::Decode(match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the compressed body ends too early".to_owned(),
+        _ => format!("the body cannot be decompressed: {error}"),
+    })
+}
