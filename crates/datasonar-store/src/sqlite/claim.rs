@@ -1,0 +1,205 @@
+//! Claiming tasks.
+//!
+//! Who is served is decided by [`fair`](super::fair), which asks for accounts and jobs in the order of their last turns
+//! and looks at no more of them than it serves or must pass over. So a claim costs the same with one open job and with
+//! a hundred thousand, with ten tasks and with fifty thousand.
+
+use std::collections::{HashMap, VecDeque};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use super::accounts::scope;
+use super::codec::{Millis, later, unsigned};
+use super::fair::{self, Candidate, Candidates, Grant};
+use super::fault::corrupt;
+use super::tasks::{add_claimable, take_back};
+use crate::{
+    AccountId, ClaimTasks, ClaimedTask, JobId, JobInput, JobKind, JobStatus, Result, Scope, StoreError, TaskLease,
+};
+
+/// How many accounts or jobs are read at a time.
+const CHUNK: u32 = 16;
+
+pub(super) fn claim(connection: &Connection, claim: &ClaimTasks) -> Result<Vec<ClaimedTask>> {
+    take_back(connection, claim.now)?;
+    let grants = fair::allocate(claim, &mut Waiting::new(connection))?;
+    if grants.is_empty() {
+        return Ok(Vec::new());
+    }
+    stamp(connection, &grants)?;
+    let mut claimed = Vec::with_capacity(claim.limit as usize);
+    for grant in &grants {
+        take(connection, claim, grant, &mut claimed)?;
+    }
+    Ok(claimed)
+}
+
+/// Notes the turns that were given, in their order.
+fn stamp(connection: &Connection, grants: &[Grant]) -> Result<()> {
+    const NEXT: &str = "UPDATE meta SET value = value + ? WHERE name = 'served' RETURNING value";
+    const JOB: &str = "UPDATE jobs SET served = ? WHERE id = ?";
+    const ACCOUNT: &str = "UPDATE turns SET served = ? WHERE account = ?";
+    let turns = grants.len() as i64;
+    let last: i64 = connection.prepare_cached(NEXT)?.query_row([turns], |row| row.get(0))?;
+    let mut accounts = HashMap::new();
+    let mut job = connection.prepare_cached(JOB)?;
+    for (turn, grant) in (last - turns + 1..).zip(grants) {
+        job.execute(params![turn, grant.job])?;
+        accounts.insert(grant.account, turn);
+    }
+    let mut account = connection.prepare_cached(ACCOUNT)?;
+    for (id, turn) in accounts {
+        account.execute(params![turn, id])?;
+    }
+    Ok(())
+}
+
+/// What a job's tasks have in common.
+struct Common {
+    scope: Scope,
+    kind: JobKind,
+    options: String,
+    created_at: Timestamp,
+    cancelled: bool,
+    blob: Option<String>,
+}
+
+/// Leases the first claimable tasks of a job.
+fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mut Vec<ClaimedTask>) -> Result<()> {
+    const SELECT: &str = "SELECT t.seq, t.epoch, t.input_offset, t.input_bytes, t.first, t.urls,
+        substr(i.bytes, t.input_offset + 1, t.input_bytes) AS bytes
+        FROM tasks t JOIN inputs i ON i.job = t.job
+        WHERE t.job = ? AND t.state = 'pending' ORDER BY t.seq LIMIT ?";
+    const LEASE: &str = "UPDATE tasks SET state = 'leased', epoch = epoch + 1, owner = ?, lease_expires_at = ?
+        WHERE job = ? AND seq = ?";
+    let job = grant.job;
+    let common = start(connection, job, claim.now)?;
+    let before = claimed.len();
+    let mut select = connection.prepare_cached(SELECT)?;
+    let mut rows = select.query(params![job, grant.tasks])?;
+    while let Some(row) = rows.next()? {
+        claimed.push(read(row, job, &common)?);
+    }
+    let taken = &claimed[before..];
+    if taken.len() != grant.tasks as usize {
+        return Err(corrupt("a job has fewer claimable tasks than it counts"));
+    }
+    let expires_at = later(claim.now, claim.lease);
+    let mut lease = connection.prepare_cached(LEASE)?;
+    for task in taken {
+        lease.execute(params![claim.owner, expires_at, job, task.lease.seq])?;
+    }
+    add_claimable(connection, job, -i64::from(grant.tasks))
+}
+
+/// Reads what a job's tasks have in common, and marks it as started.
+fn start(connection: &Connection, job: JobId, now: Timestamp) -> Result<Common> {
+    const SELECT: &str = "SELECT j.account, j.environment, j.kind, j.status, j.options, j.created_at,
+        j.cancelled_at IS NOT NULL AS cancelled, i.blob_key
+        FROM jobs j JOIN inputs i ON i.job = j.id WHERE j.id = ?";
+    const START: &str = "UPDATE jobs SET status = ?, started_at = ? WHERE id = ?";
+    let read = |row: &Row<'_>| {
+        let common = Common {
+            scope: scope(row)?,
+            kind: row.get("kind")?,
+            options: row.get("options")?,
+            created_at: row.get::<_, Millis>("created_at")?.0,
+            cancelled: row.get("cancelled")?,
+            blob: row.get("blob_key")?,
+        };
+        Ok((common, row.get::<_, JobStatus>("status")?))
+    };
+    let (common, status) = connection.prepare_cached(SELECT)?.query_row([job], read)?;
+    if status == JobStatus::Pending {
+        connection.prepare_cached(START)?.execute(params![JobStatus::Started, Millis(now), job])?;
+    }
+    Ok(common)
+}
+
+fn read(row: &Row<'_>, job: JobId, common: &Common) -> Result<ClaimedTask> {
+    let bytes: Option<Vec<u8>> = row.get("bytes")?;
+    let (input, input_offset) = match (&common.blob, bytes) {
+        (Some(key), None) => (JobInput::Blob(key.clone()), unsigned(row, "input_offset")?),
+        (None, Some(bytes)) => (JobInput::Inline(bytes), 0),
+        _ => return Err(corrupt("a job's input has not exactly one place")),
+    };
+    Ok(ClaimedTask {
+        lease: TaskLease { job, seq: row.get("seq")?, epoch: row.get::<_, u32>("epoch")?.saturating_add(1) },
+        scope: common.scope,
+        kind: common.kind,
+        options: common.options.clone(),
+        created_at: common.created_at,
+        input,
+        input_offset,
+        input_bytes: row.get("input_bytes")?,
+        first: unsigned(row, "first")?,
+        urls: row.get("urls")?,
+        cancelled: common.cancelled,
+    })
+}
+
+/// The accounts and jobs that wait, read from the rows as they are asked for.
+struct Waiting<'a> {
+    connection: &'a Connection,
+    accounts: Chunks<AccountId>,
+    jobs: HashMap<AccountId, Chunks<(JobId, u32)>>,
+}
+
+/// A list of which a part is read at a time.
+struct Chunks<T> {
+    read: VecDeque<T>,
+    /// Where the next part begins: after this turn and id.
+    after: (i64, Vec<u8>),
+    ended: bool,
+}
+
+impl<T> Chunks<T> {
+    fn new() -> Self {
+        Self { read: VecDeque::new(), after: (-1, Vec::new()), ended: false }
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        Self { connection, accounts: Chunks::new(), jobs: HashMap::new() }
+    }
+}
+
+impl Candidates for Waiting<'_> {
+    type Error = StoreError;
+
+    fn next_account(&mut self) -> Result<Option<AccountId>> {
+        const SELECT: &str = "SELECT served, account FROM turns WHERE runnable > 0 AND (served, account) > (?, ?)
+            ORDER BY served, account LIMIT ?";
+        let chunks = &mut self.accounts;
+        if chunks.read.is_empty() && !chunks.ended {
+            let mut select = self.connection.prepare_cached(SELECT)?;
+            let mut rows = select.query(params![chunks.after.0, chunks.after.1, CHUNK])?;
+            while let Some(row) = rows.next()? {
+                let account: AccountId = row.get(1)?;
+                chunks.after = (row.get(0)?, account.0.as_bytes().to_vec());
+                chunks.read.push_back(account);
+            }
+            chunks.ended = chunks.read.len() < CHUNK as usize;
+        }
+        Ok(chunks.read.pop_front())
+    }
+
+    fn next_job(&mut self, account: AccountId) -> Result<Option<Candidate>> {
+        const SELECT: &str = "SELECT served, id, tasks_claimable FROM jobs
+            WHERE account = ? AND tasks_claimable > 0 AND (served, id) > (?, ?) ORDER BY served, id LIMIT ?";
+        let chunks = self.jobs.entry(account).or_insert_with(Chunks::new);
+        if chunks.read.is_empty() && !chunks.ended {
+            let mut select = self.connection.prepare_cached(SELECT)?;
+            let mut rows = select.query(params![account, chunks.after.0, chunks.after.1, CHUNK])?;
+            while let Some(row) = rows.next()? {
+                let job: JobId = row.get(1)?;
+                chunks.after = (row.get(0)?, job.0.as_bytes().to_vec());
+                chunks.read.push_back((job, row.get(2)?));
+            }
+            chunks.ended = chunks.read.len() < CHUNK as usize;
+        }
+        Ok(chunks.read.pop_front().map(|(job, tasks)| Candidate { job, tasks }))
+    }
+}

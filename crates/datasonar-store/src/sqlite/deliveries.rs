@@ -1,0 +1,81 @@
+//! Finding and listing deliveries.
+
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+
+use super::accounts::scope;
+use super::codec::{Millis, last_id, time};
+use crate::{Delivery, DeliveryFilter, DeliveryId, Page, Result, Scope, StoreError, Trigger};
+
+/// The beginning of every statement that reads whole deliveries.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, job, account, environment, url, status, created_at, first_attempt_at, last_attempt_at,
+            next_attempt_at, delivered_at, attempts, automatic_attempts, next_trigger, replay_requested_at, epoch
+            FROM deliveries ",
+            $rest
+        )
+    };
+}
+pub(super) use select;
+
+pub(super) fn delivery(connection: &Connection, scope: Scope, id: DeliveryId) -> Result<Delivery> {
+    by_id(connection, id)?.filter(|delivery| delivery.scope == scope).ok_or(StoreError::NotFound)
+}
+
+/// Finds a delivery of whatever scope.
+pub(super) fn by_id(connection: &Connection, id: DeliveryId) -> Result<Option<Delivery>> {
+    Ok(connection.prepare_cached(select!("WHERE id = ?"))?.query_row([id], read).optional()?)
+}
+
+/// One statement for each combination of filters, so that each walks an index in the order wanted. A job has one
+/// delivery at most.
+pub(super) fn deliveries(
+    connection: &Connection,
+    scope: Scope,
+    filter: DeliveryFilter,
+    page: Page<DeliveryId>,
+) -> Result<Vec<Delivery>> {
+    const ALL: &str = select!("WHERE account = ? AND environment = ? AND id < ? ORDER BY id DESC LIMIT ?");
+    const BY_STATUS: &str =
+        select!("WHERE account = ? AND environment = ? AND status = ? AND id < ? ORDER BY id DESC LIMIT ?");
+    const BY_JOB: &str = select!(
+        "WHERE job = ? AND account = ? AND environment = ? AND (?4 IS NULL OR status = ?4) AND id < ? LIMIT ?"
+    );
+    let Scope { account, environment } = scope;
+    let before = page.before.unwrap_or(DeliveryId(last_id()));
+    let limit = page.limit;
+    let rows = match (filter.job, filter.status) {
+        (Some(job), status) => collect(connection, BY_JOB, params![job, account, environment, status, before, limit]),
+        (None, None) => collect(connection, ALL, params![account, environment, before, limit]),
+        (None, Some(status)) => collect(connection, BY_STATUS, params![account, environment, status, before, limit]),
+    };
+    Ok(rows?)
+}
+
+fn collect(connection: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<Vec<Delivery>> {
+    connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+}
+
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    Ok(Delivery {
+        id: row.get("id")?,
+        job: row.get("job")?,
+        scope: scope(row)?,
+        url: row.get("url")?,
+        status: row.get("status")?,
+        created_at: row.get::<_, Millis>("created_at")?.0,
+        first_attempt_at: time(row, "first_attempt_at")?,
+        last_attempt_at: time(row, "last_attempt_at")?,
+        next_attempt_at: time(row, "next_attempt_at")?,
+        delivered_at: time(row, "delivered_at")?,
+        attempts: row.get("attempts")?,
+        automatic_attempts: row.get("automatic_attempts")?,
+        next_trigger: row.get("next_trigger")?,
+    })
+}
+
+/// The trigger of the attempt that a claim makes.
+pub(super) fn trigger(delivery: &Delivery, replay_waits: bool) -> Trigger {
+    if replay_waits { Trigger::Replay } else { delivery.next_trigger }
+}

@@ -1,0 +1,152 @@
+//! Finding, listing and cancelling jobs, and reading their results back.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::accounts::scope;
+use super::codec::{Json, Millis, last_id, time, unsigned};
+use super::fault::corrupt;
+use crate::{
+    DeliveryId, DeliveryStatus, FinishedTask, Job, JobFilter, JobId, JobStatus, Page, Result, Scope, Segment,
+    SegmentData, StoreError,
+};
+
+/// The beginning of every statement that reads whole jobs.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT j.id, j.account, j.environment, j.kind, j.status, j.options, j.webhook_url, j.created_at,
+            j.started_at, j.completed_at, j.expires_at, j.cancelled_at, j.error, j.results_deleted, j.total,
+            j.succeeded, j.failed, j.segments, j.result_bytes, d.id AS delivery_id, d.status AS delivery_status
+            FROM jobs j LEFT JOIN deliveries d ON d.job = j.id ",
+            $rest
+        )
+    };
+}
+
+pub(super) fn job(connection: &Connection, scope: Scope, id: JobId) -> Result<Job> {
+    by_id(connection, id)?.filter(|job| job.scope == scope).ok_or(StoreError::NotFound)
+}
+
+/// Finds a job of whatever scope.
+pub(super) fn by_id(connection: &Connection, id: JobId) -> Result<Option<Job>> {
+    Ok(connection.prepare_cached(select!("WHERE j.id = ?"))?.query_row([id], read).optional()?)
+}
+
+/// One statement for each combination of filters, so that each walks an index in the order wanted. Where both are
+/// given, the status leads: the jobs that stand somewhere in particular are few.
+pub(super) fn jobs(connection: &Connection, scope: Scope, filter: JobFilter, page: Page<JobId>) -> Result<Vec<Job>> {
+    const ALL: &str = select!(
+        "WHERE j.account = ? AND j.environment = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?"
+    );
+    const BY_KIND: &str = select!(
+        "WHERE j.account = ? AND j.environment = ? AND j.kind = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?"
+    );
+    const BY_STATUS: &str = select!(
+        "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?"
+    );
+    const BY_BOTH: &str = select!(
+        "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND j.kind = ? AND j.id < ?
+        ORDER BY j.id DESC LIMIT ?"
+    );
+    let Scope { account, environment } = scope;
+    let before = page.before.unwrap_or(JobId(last_id()));
+    let limit = page.limit;
+    let rows = match (filter.status, filter.kind) {
+        (None, None) => collect(connection, ALL, params![account, environment, before, limit]),
+        (None, Some(kind)) => collect(connection, BY_KIND, params![account, environment, kind, before, limit]),
+        (Some(status), None) => collect(connection, BY_STATUS, params![account, environment, status, before, limit]),
+        (Some(status), Some(kind)) => {
+            collect(connection, BY_BOTH, params![account, environment, status, kind, before, limit])
+        }
+    };
+    Ok(rows?)
+}
+
+fn collect(connection: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<Job>> {
+    connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+}
+
+pub(super) fn cancel(connection: &Connection, scope: Scope, id: JobId, now: Timestamp) -> Result<()> {
+    const SELECT: &str = "SELECT status FROM jobs WHERE id = ? AND account = ? AND environment = ?";
+    const UPDATE: &str = "UPDATE jobs SET cancelled_at = coalesce(cancelled_at, ?) WHERE id = ?";
+    let mut select = connection.prepare_cached(SELECT)?;
+    let status = select.query_row(params![id, scope.account, scope.environment], |row| row.get::<_, JobStatus>(0));
+    match status.optional()? {
+        None => Err(StoreError::NotFound),
+        Some(status) if status.has_ended() => Err(StoreError::Conflict("the job has ended".to_owned())),
+        Some(_) => {
+            connection.prepare_cached(UPDATE)?.execute(params![Millis(now), id])?;
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn finished_tasks(connection: &Connection, job: JobId, seq: u32, limit: u32) -> Result<Vec<FinishedTask>> {
+    const SELECT: &str = "SELECT seq, state, first, urls FROM tasks WHERE job = ? AND seq >= ? ORDER BY seq LIMIT ?";
+    let mut tasks = Vec::new();
+    let mut select = connection.prepare_cached(SELECT)?;
+    let mut rows = select.query(params![job, seq, limit])?;
+    while let Some(row) = rows.next()? {
+        if row.get_ref("state")?.as_str().map_err(|_| corrupt("a task has no state"))? != "finished" {
+            break;
+        }
+        let seq = row.get("seq")?;
+        tasks.push(FinishedTask {
+            seq,
+            first: unsigned(row, "first")?,
+            urls: row.get("urls")?,
+            segments: segments(connection, job, seq)?,
+        });
+    }
+    Ok(tasks)
+}
+
+fn segments(connection: &Connection, job: JobId, seq: u32) -> Result<Vec<Segment>> {
+    const SELECT: &str = "SELECT first, count, raw_bytes, sha256, blob_key, bytes FROM segments
+        WHERE job = ? AND seq = ? ORDER BY position";
+    let mut select = connection.prepare_cached(SELECT)?;
+    let mut rows = select.query(params![job, seq])?;
+    let mut segments = Vec::new();
+    while let Some(row) = rows.next()? {
+        let data = match (row.get("blob_key")?, row.get("bytes")?) {
+            (Some(key), None) => SegmentData::Blob(key),
+            (None, Some(bytes)) => SegmentData::Inline(bytes),
+            _ => return Err(corrupt("a segment has not exactly one place")),
+        };
+        segments.push(Segment {
+            first: unsigned(row, "first")?,
+            count: row.get("count")?,
+            raw_bytes: unsigned(row, "raw_bytes")?,
+            sha256: row.get("sha256")?,
+            data,
+        });
+    }
+    Ok(segments)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let delivery: Option<DeliveryId> = row.get("delivery_id")?;
+    let standing: Option<DeliveryStatus> = row.get("delivery_status")?;
+    Ok(Job {
+        id: row.get("id")?,
+        scope: scope(row)?,
+        kind: row.get("kind")?,
+        status: row.get("status")?,
+        options: row.get("options")?,
+        webhook_url: row.get("webhook_url")?,
+        created_at: row.get::<_, Millis>("created_at")?.0,
+        started_at: time(row, "started_at")?,
+        completed_at: time(row, "completed_at")?,
+        expires_at: time(row, "expires_at")?,
+        cancelled_at: time(row, "cancelled_at")?,
+        total: unsigned(row, "total")?,
+        succeeded: unsigned(row, "succeeded")?,
+        failed: unsigned(row, "failed")?,
+        segments: unsigned(row, "segments")?,
+        result_bytes: unsigned(row, "result_bytes")?,
+        results_deleted: row.get("results_deleted")?,
+        error: row.get::<_, Option<Json<_>>>("error")?.map(|error| error.0),
+        delivery: delivery.zip(standing),
+    })
+}

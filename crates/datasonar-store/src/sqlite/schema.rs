@@ -1,0 +1,170 @@
+//! Opening the file: settings of a connection, and migrations.
+//!
+//! Several processes may open it at the same moment. Each brings it up to date; who comes second finds that done.
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+
+use super::fault::{corrupt, unavailable};
+use super::{Threading, writer};
+use crate::{Result, StoreError};
+
+/// The steps from an empty file to the present schema. Published ones are never changed, only added to.
+static MIGRATIONS: LazyLock<Migrations<'static>> =
+    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../migrations/sqlite/0001_initial.sql"))]));
+
+/// What every connection is set to. `FULL` syncs the log at each commit: an answered step survives a power cut.
+const SETTINGS: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA foreign_keys = OFF;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA cache_size = -32768;
+    PRAGMA mmap_size = 268435456;
+    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA journal_size_limit = 67108864;
+";
+
+/// How long a statement waits for another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many statements a connection keeps prepared: more than there are.
+const STATEMENTS: usize = 128;
+
+/// How often, and after what pause, opening is tried while another process does the same.
+const OPEN_TRIES: u32 = 50;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens the file for writing and brings it up to date.
+pub(super) async fn open(path: &Path, threading: Threading) -> Result<Connection> {
+    for _ in 1..OPEN_TRIES {
+        let file = path.to_owned();
+        match writer::on(threading, move || try_open(&file)).await.and_then(|opened| opened) {
+            Err(StoreError::Unavailable(reason)) if path.exists() => {
+                tracing::debug!(reason, "the database cannot be opened yet");
+                tokio::time::sleep(OPEN_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+    let file = path.to_owned();
+    writer::on(threading, move || try_open(&file)).await?
+}
+
+fn try_open(path: &Path) -> Result<Connection> {
+    let mut connection = connect(path)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens a database in memory and fills it with the schema.
+pub(super) fn in_memory() -> Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    prepare(&connection)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens one more connection to the file.
+pub(super) fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.execute_batch(SETTINGS)?;
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> Result<()> {
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    MIGRATIONS.to_latest(connection).map_err(|error| match error {
+        rusqlite_migration::Error::MigrationDefinition(
+            rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead,
+        ) => StoreError::Conflict(
+            "the database was made by a newer version of Datasonar: upgrade, or choose another data directory".to_owned(),
+        ),
+        rusqlite_migration::Error::RusqliteError { err, .. } => match StoreError::from(err) {
+            // Another process migrated between our look at the version and our turn: trying again finds it done.
+            StoreError::Corrupt(_) if is_latest(connection) => unavailable("the database was migrated meanwhile"),
+            other => other,
+        },
+        other => {
+            tracing::error!(error = %other, "the database cannot be migrated");
+            corrupt("the database cannot be brought up to date")
+        }
+    })
+}
+
+fn is_latest(connection: &Connection) -> bool {
+    matches!(MIGRATIONS.pending_migrations(connection), Ok(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_valid() {
+        MIGRATIONS.validate().unwrap();
+    }
+
+    #[test]
+    fn migrating_twice_changes_nothing() {
+        let mut connection = in_memory().unwrap();
+        let tables = |connection: &Connection| -> Vec<String> {
+            let mut statement = connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(|row| row.unwrap()).collect()
+        };
+        let before = tables(&connection);
+        assert!(before.len() > 12);
+        migrate(&mut connection).unwrap();
+        assert_eq!(before, tables(&connection));
+    }
+
+    #[tokio::test]
+    async fn a_newer_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("newer.db");
+        open(&path, Threading::Inline).await.unwrap().pragma_update(None, "user_version", 999).unwrap();
+        let error = open(&path, Threading::Inline).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Conflict(text) if text.contains("newer version")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.db");
+        std::fs::write(&path, "this is not a database, but it is long enough to be read as one".repeat(100)).unwrap();
+        assert!(matches!(open(&path, Threading::Inline).await, Err(StoreError::Corrupt(_))));
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_is_unavailable_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("store.db");
+        assert!(matches!(open(&path, Threading::Inline).await, Err(StoreError::Unavailable(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn many_may_open_it_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let opened: Vec<_> = (0..8)
+            .map(|_| {
+                let path = path.clone();
+                tokio::spawn(async move { open(&path, Threading::Pool).await })
+            })
+            .collect();
+        for one in opened {
+            one.await.unwrap().unwrap();
+        }
+    }
+}

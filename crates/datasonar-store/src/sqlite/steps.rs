@@ -1,0 +1,167 @@
+//! [`Store`] for SQLite: which steps write and which only read.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{
+    SqliteStore, accounts, attempts, claim, deliveries, dispatch, finish, jobs, replay, secrets, submit, tasks, upkeep,
+};
+use crate::{
+    Account, AccountId, Attempt, Caller, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery, DeliveryFilter,
+    DeliveryId, DeliveryLease, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey,
+    NewSecret, Page, ProcessId, Renewal, Result, Scope, Secret, Setup, Store, Submission, TaskLease, Totals, Usage,
+    UsageSample, Verdict,
+};
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn set_up(&self, setup: Setup) -> Result<bool> {
+        self.write(move |c| accounts::set_up(c, &setup)).await
+    }
+
+    async fn account(&self, id: Option<AccountId>) -> Result<Account> {
+        self.read(move |c| accounts::account(c, id)).await
+    }
+
+    async fn authenticate(&self, hash: [u8; 32]) -> Result<Option<Caller>> {
+        self.read(move |c| accounts::authenticate(c, hash)).await
+    }
+
+    async fn create_key(&self, key: NewKey) -> Result<()> {
+        self.write(move |c| accounts::create_key(c, &key)).await
+    }
+
+    async fn keys(&self, account: AccountId) -> Result<Vec<Key>> {
+        self.read(move |c| accounts::keys(c, account)).await
+    }
+
+    async fn revoke_key(&self, account: AccountId, key: KeyId, now: Timestamp) -> Result<()> {
+        self.write(move |c| accounts::revoke_key(c, account, key, now)).await
+    }
+
+    async fn secrets(&self, scope: Scope, now: Timestamp) -> Result<Vec<Secret>> {
+        self.read(move |c| secrets::secrets(c, scope, now)).await
+    }
+
+    async fn rotate_secret(&self, new: NewSecret, overlap: Duration) -> Result<()> {
+        self.write(move |c| secrets::rotate(c, &new, overlap)).await
+    }
+
+    async fn record_usage(&self, samples: Vec<UsageSample>) -> Result<()> {
+        self.write(move |c| accounts::record_usage(c, &samples)).await
+    }
+
+    async fn usage(&self, scope: Scope, since: Timestamp) -> Result<Usage> {
+        self.read(move |c| accounts::usage(c, scope, since)).await
+    }
+
+    async fn submit_job(&self, job: NewJob) -> Result<Submission> {
+        self.write(move |c| submit::submit(c, &job)).await
+    }
+
+    async fn job(&self, scope: Scope, id: JobId) -> Result<Job> {
+        self.read(move |c| jobs::job(c, scope, id)).await
+    }
+
+    async fn jobs(&self, scope: Scope, filter: JobFilter, page: Page<JobId>) -> Result<Vec<Job>> {
+        self.read(move |c| jobs::jobs(c, scope, filter, page)).await
+    }
+
+    async fn cancel_job(&self, scope: Scope, id: JobId, now: Timestamp) -> Result<()> {
+        self.write(move |c| jobs::cancel(c, scope, id, now)).await
+    }
+
+    async fn finished_tasks(&self, job: JobId, seq: u32, limit: u32) -> Result<Vec<FinishedTask>> {
+        self.read(move |c| jobs::finished_tasks(c, job, seq, limit)).await
+    }
+
+    async fn claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>> {
+        self.write(move |c| claim::claim(c, &claim)).await
+    }
+
+    async fn renew_tasks(&self, leases: Vec<TaskLease>, now: Timestamp, lease: Duration) -> Result<Vec<Renewal>> {
+        self.write(move |c| tasks::renew(c, &leases, now, lease)).await
+    }
+
+    async fn finish_task(&self, finish: FinishTask) -> Result<Finish> {
+        self.write(move |c| finish::finish(c, &finish)).await
+    }
+
+    async fn release_tasks(&self, leases: Vec<TaskLease>) -> Result<()> {
+        self.write(move |c| tasks::release(c, &leases)).await
+    }
+
+    async fn claim_deliveries(
+        &self,
+        owner: ProcessId,
+        limit: u32,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<ClaimedDelivery>> {
+        self.write(move |c| dispatch::claim(c, owner, limit, now, lease)).await
+    }
+
+    async fn renew_delivery(&self, lease: DeliveryLease, now: Timestamp, hold: Duration) -> Result<()> {
+        self.write(move |c| dispatch::renew(c, lease, now, hold)).await
+    }
+
+    async fn finish_attempt(
+        &self,
+        lease: DeliveryLease,
+        attempt: Attempt,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.write(move |c| dispatch::finish(c, lease, &attempt, verdict, now)).await
+    }
+
+    async fn release_delivery(&self, lease: DeliveryLease, next_attempt_at: Timestamp) -> Result<()> {
+        self.write(move |c| dispatch::release(c, lease, next_attempt_at)).await
+    }
+
+    async fn next_delivery_at(&self) -> Result<Option<Timestamp>> {
+        self.read(dispatch::next_at).await
+    }
+
+    async fn delivery(&self, scope: Scope, id: DeliveryId) -> Result<Delivery> {
+        self.read(move |c| deliveries::delivery(c, scope, id)).await
+    }
+
+    async fn deliveries(&self, scope: Scope, filter: DeliveryFilter, page: Page<DeliveryId>) -> Result<Vec<Delivery>> {
+        self.read(move |c| deliveries::deliveries(c, scope, filter, page)).await
+    }
+
+    async fn attempts(&self, scope: Scope, id: DeliveryId) -> Result<Vec<Attempt>> {
+        self.read(move |c| attempts::attempts(c, scope, id)).await
+    }
+
+    async fn replay_delivery(&self, scope: Scope, id: DeliveryId, now: Timestamp) -> Result<()> {
+        self.write(move |c| replay::replay(c, scope, id, now)).await
+    }
+
+    async fn free_leases(&self) -> Result<()> {
+        self.write(upkeep::free_leases).await
+    }
+
+    async fn expire_results(&self, now: Timestamp, limit: u32) -> Result<Vec<JobId>> {
+        self.write(move |c| upkeep::expire_results(c, now, limit)).await
+    }
+
+    async fn delete_logs(&self, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64> {
+        self.write(move |c| upkeep::delete_logs(c, before, now, limit)).await
+    }
+
+    async fn unknown_jobs(&self, ids: Vec<JobId>) -> Result<Vec<JobId>> {
+        self.read(move |c| upkeep::unknown_jobs(c, ids)).await
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        self.read(upkeep::totals).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.write(upkeep::ping).await
+    }
+}

@@ -1,0 +1,117 @@
+//! Accepting jobs.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::codec::{Millis, count, narrow};
+use super::fault::corrupt;
+use super::tasks::add_claimable;
+use super::upkeep::IDEMPOTENCY_MS;
+use crate::{Idempotency, JobInput, JobStatus, NewJob, Result, Scope, StoreError, Submission};
+
+pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission> {
+    check(job)?;
+    if let Some(idempotency) = &job.idempotency {
+        if let Some(answer) = answered(connection, job.scope, idempotency, job.created_at)? {
+            return Ok(Submission::Repeated { answer });
+        }
+        remember(connection, job.scope, idempotency, job.created_at)?;
+    }
+    insert_job(connection, job)?;
+    insert_input(connection, job)?;
+    insert_tasks(connection, job)?;
+    add_claimable(connection, job.id, narrow(job.tasks.len())?)?;
+    Ok(Submission::Accepted)
+}
+
+/// A job that could never end, or whose tasks have no input, is a defect of the caller.
+fn check(job: &NewJob) -> Result<()> {
+    if job.tasks.is_empty() || job.tasks.iter().any(|task| task.urls == 0) {
+        return Err(corrupt("a job needs a task, and a task a URL"));
+    }
+    let JobInput::Inline(bytes) = &job.input else { return Ok(()) };
+    let end = job.tasks.iter().map(|task| task.input_offset.saturating_add(task.input_bytes.into())).max();
+    if end > Some(bytes.len() as u64) {
+        return Err(corrupt("a task's range lies outside its job's input"));
+    }
+    Ok(())
+}
+
+/// The answer given to the same request within the last 24 hours.
+fn answered(
+    connection: &Connection,
+    scope: Scope,
+    idempotency: &Idempotency,
+    now: Timestamp,
+) -> Result<Option<String>> {
+    const SELECT: &str = "SELECT fingerprint, answer FROM idempotency
+        WHERE account = ? AND environment = ? AND key = ? AND created_at > ?";
+    let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
+    let read = |row: &Row<'_>| Ok((row.get::<_, [u8; 32]>("fingerprint")?, row.get::<_, String>("answer")?));
+    let mut select = connection.prepare_cached(SELECT)?;
+    let found = select.query_row(params![scope.account, scope.environment, idempotency.key, oldest], read);
+    match found.optional()? {
+        None => Ok(None),
+        Some((fingerprint, answer)) if fingerprint == idempotency.fingerprint => Ok(Some(answer)),
+        Some(_) => Err(StoreError::IdempotencyMismatch),
+    }
+}
+
+/// Keeps the key; one that is too old to count is replaced.
+fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, now: Timestamp) -> Result<()> {
+    const REPLACE: &str = "INSERT OR REPLACE INTO idempotency
+        (account, environment, key, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)";
+    let Idempotency { key, fingerprint, answer } = idempotency;
+    connection.prepare_cached(REPLACE)?.execute(params![
+        scope.account,
+        scope.environment,
+        key,
+        fingerprint,
+        answer,
+        Millis(now)
+    ])?;
+    Ok(())
+}
+
+fn insert_job(connection: &Connection, job: &NewJob) -> Result<()> {
+    const INSERT: &str = "INSERT INTO jobs
+        (id, account, environment, kind, status, options, webhook_url, created_at, total, tasks_left, tasks_claimable)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
+    let total = job.tasks.iter().map(|task| u64::from(task.urls)).sum();
+    connection.prepare_cached(INSERT)?.execute(params![
+        job.id,
+        job.scope.account,
+        job.scope.environment,
+        job.kind,
+        JobStatus::Pending,
+        job.options,
+        job.webhook_url,
+        Millis(job.created_at),
+        count(total),
+        job.tasks.len() as i64,
+    ])?;
+    Ok(())
+}
+
+fn insert_input(connection: &Connection, job: &NewJob) -> Result<()> {
+    const INSERT: &str = "INSERT INTO inputs (job, bytes, blob_key) VALUES (?, ?, ?)";
+    let (bytes, key) = match &job.input {
+        JobInput::Inline(bytes) => (Some(bytes), None),
+        JobInput::Blob(key) => (None, Some(key)),
+    };
+    connection.prepare_cached(INSERT)?.execute(params![job.id, bytes, key])?;
+    Ok(())
+}
+
+fn insert_tasks(connection: &Connection, job: &NewJob) -> Result<()> {
+    const INSERT: &str = "INSERT INTO tasks (job, seq, state, input_offset, input_bytes, first, urls)
+        VALUES (?, ?, 'pending', ?, ?, ?, ?)";
+    let mut insert = connection.prepare_cached(INSERT)?;
+    let mut first = 0_u64;
+    for (seq, task) in job.tasks.iter().enumerate() {
+        let seq: u32 = narrow(seq)?;
+        insert.execute(params![job.id, seq, count(task.input_offset), task.input_bytes, count(first), task.urls])?;
+        first += u64::from(task.urls);
+    }
+    Ok(())
+}

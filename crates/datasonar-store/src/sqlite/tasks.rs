@@ -1,0 +1,99 @@
+//! Leases on tasks: renewing them, giving them back, and the counting of what can be claimed.
+//!
+//! A task whose lease has run out stays its holder's until another claims it: renewing or finishing it before that is
+//! no error. Giving a lease back raises the epoch, so that its holder cannot use it any more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::codec::{Millis, later};
+use super::fault::corrupt;
+use crate::{AccountId, JobId, Renewal, Result, TaskLease};
+
+/// How many lapsed leases a claim takes back at most.
+const LAPSED: u32 = 1000;
+
+pub(super) fn renew(
+    connection: &Connection,
+    leases: &[TaskLease],
+    now: Timestamp,
+    hold: Duration,
+) -> Result<Vec<Renewal>> {
+    let expires_at = later(now, hold);
+    leases.iter().map(|lease| renew_one(connection, *lease, expires_at)).collect()
+}
+
+fn renew_one(connection: &Connection, lease: TaskLease, expires_at: Millis) -> Result<Renewal> {
+    const SELECT: &str = "SELECT t.state, j.cancelled_at IS NOT NULL AS cancelled FROM tasks t JOIN jobs j ON j.id = t.job
+        WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
+    const UPDATE: &str = "UPDATE tasks SET state = 'leased', lease_expires_at = ? WHERE job = ? AND seq = ?";
+    let read = |row: &Row<'_>| Ok((row.get::<_, String>("state")?, row.get::<_, bool>("cancelled")?));
+    let mut select = connection.prepare_cached(SELECT)?;
+    let found = select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?;
+    let Some((state, cancelled)) = found else { return Ok(Renewal::Lost) };
+    connection.prepare_cached(UPDATE)?.execute(params![expires_at, lease.job, lease.seq])?;
+    if state == "pending" {
+        add_claimable(connection, lease.job, -1)?;
+    }
+    Ok(if cancelled { Renewal::Cancelled } else { Renewal::Held })
+}
+
+pub(super) fn release(connection: &Connection, leases: &[TaskLease]) -> Result<()> {
+    const UPDATE: &str = "UPDATE tasks SET state = 'pending', epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
+        WHERE job = ? AND seq = ? AND epoch = ? AND state = 'leased'";
+    let mut update = connection.prepare_cached(UPDATE)?;
+    for lease in leases {
+        if update.execute(params![lease.job, lease.seq, lease.epoch])? > 0 {
+            add_claimable(connection, lease.job, 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives back every lease on a task.
+pub(super) fn free(connection: &Connection) -> Result<()> {
+    const COUNT: &str = "SELECT job, count(*) FROM tasks WHERE state = 'leased' GROUP BY job";
+    const UPDATE: &str = "UPDATE tasks SET state = 'pending', epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
+        WHERE state = 'leased'";
+    let read = |row: &Row<'_>| Ok((row.get::<_, JobId>(0)?, row.get::<_, i64>(1)?));
+    let freed: Vec<_> = connection.prepare_cached(COUNT)?.query_map([], read)?.collect::<Result<_, _>>()?;
+    connection.prepare_cached(UPDATE)?.execute([])?;
+    freed.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
+}
+
+/// Makes tasks whose leases have run out claimable. Their epoch rises when they are claimed.
+pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
+    const SELECT: &str = "SELECT job, seq FROM tasks WHERE state = 'leased' AND lease_expires_at <= ?
+        ORDER BY lease_expires_at LIMIT ?";
+    const UPDATE: &str = "UPDATE tasks SET state = 'pending' WHERE job = ? AND seq = ?";
+    let read = |row: &Row<'_>| Ok((row.get::<_, JobId>(0)?, row.get::<_, u32>(1)?));
+    let mut select = connection.prepare_cached(SELECT)?;
+    let lapsed: Vec<_> = select.query_map(params![Millis(now), LAPSED], read)?.collect::<Result<_, _>>()?;
+    let mut update = connection.prepare_cached(UPDATE)?;
+    let mut by_job = BTreeMap::<JobId, i64>::new();
+    for (job, seq) in lapsed {
+        update.execute(params![job, seq])?;
+        *by_job.entry(job).or_default() += 1;
+    }
+    by_job.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
+}
+
+/// Adds to the number of a job's claimable tasks. The only place that changes it, since the number of its account's
+/// runnable jobs hangs on it.
+pub(super) fn add_claimable(connection: &Connection, job: JobId, tasks: i64) -> Result<()> {
+    const UPDATE: &str = "UPDATE jobs SET tasks_claimable = tasks_claimable + ?2 WHERE id = ?1
+        RETURNING account, tasks_claimable";
+    const TURN: &str = "INSERT INTO turns (account, runnable) VALUES (?1, ?2)
+        ON CONFLICT DO UPDATE SET runnable = runnable + ?2";
+    let read = |row: &Row<'_>| Ok((row.get::<_, AccountId>(0)?, row.get::<_, i64>(1)?));
+    let updated = connection.prepare_cached(UPDATE)?.query_row(params![job, tasks], read).optional()?;
+    let Some((account, claimable)) = updated else { return Err(corrupt("a task has no job")) };
+    let runnable = i32::from(claimable > 0) - i32::from(claimable - tasks > 0);
+    if runnable != 0 {
+        connection.prepare_cached(TURN)?.execute(params![account, runnable])?;
+    }
+    Ok(())
+}
