@@ -7,6 +7,7 @@ use datasonar_store::Store;
 use tokio::sync::watch;
 
 use crate::{
+    blobs::Blobs,
     clock::{Clock, Ids},
     config::Settings,
     crypto::Sealer,
@@ -22,6 +23,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The rows.
     pub store: Arc<dyn Store>,
+    /// The bytes.
+    pub blobs: Blobs,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Ids and chance.

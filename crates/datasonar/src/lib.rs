@@ -3,6 +3,7 @@
 //! Modules point one way: `config clock crypto blobs wake` → `fetch webhook` → `scrape jobs` → `roles | api` → `serve` →
 //! `cli`. ARCHITECTURE.md walks a job through them.
 
+pub mod api;
 pub mod app;
 pub mod blobs;
 pub mod clock;
@@ -12,5 +13,6 @@ pub mod fetch;
 pub mod jobs;
 pub mod roles;
 pub mod scrape;
+pub mod serve;
 pub mod wake;
 pub mod webhook;

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 #[serde(default, deny_unknown_fields)]
 pub struct ScrapeOptions {
     /// The format of `content`, or an array of formats: `content` is then an object keyed by format.
+    #[schema(value_type = FormatChoice)]
     pub format: Formats,
     /// Leave out navigation, headers, footers and the like.
     pub only_main_content: bool,
@@ -67,20 +68,31 @@ impl Default for ScrapeOptions {
 }
 
 /// One format or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a format (`markdown`, `text`, `html`, `raw_html`, `links`, `json`) or an array of them")]
 pub enum Formats {
     /// `content` is the page in this format.
-    One(#[schema(value_type = FormatName)] extract::Format),
+    One(extract::Format),
     /// `content` is an object with a member for each format.
-    Several(#[schema(value_type = Vec<FormatName>)] Vec<extract::Format>),
+    Several(Vec<extract::Format>),
+}
+
+/// One format or several.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands in for `Formats` in the API's description")]
+pub(super) enum FormatChoice {
+    /// `content` is the page in this format.
+    One(FormatName),
+    /// `content` is an object with a member for each format.
+    Several(Vec<FormatName>),
 }
 
 /// A format's name.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "it stands in for the extractor's enum, which knows nothing of schemas")]
-pub enum FormatName {
+pub(super) enum FormatName {
     /// Markdown of the content.
     Markdown,
     /// Plain text of the content.
@@ -160,9 +172,6 @@ pub struct Plan {
 
 /// The longest `timeout` that may be asked for, in seconds.
 const MAX_TIMEOUT_SECONDS: u64 = 300;
-/// How many request headers may be asked for, and how long one may be.
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 impl Plan {
     /// Checks options.
@@ -219,16 +228,13 @@ impl Plan {
 
 fn headers(named: &BTreeMap<String, String>, errors: &mut Vec<FieldError>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if named.len() > MAX_HEADERS {
-        errors.push(FieldError::new("/headers", format!("at most {MAX_HEADERS} headers")));
+    // Checked before the map is filled: a `HeaderMap` has a size past which it panics.
+    if named.len() > datasonar_net::MAX_CALLER_HEADERS {
+        errors.push(FieldError::new("/headers", format!("more than {} headers", datasonar_net::MAX_CALLER_HEADERS)));
         return headers;
     }
     for (name, value) in named {
         let pointer = || format!("/headers/{}", name.replace('~', "~0").replace('/', "~1"));
-        if value.len() > MAX_HEADER_BYTES {
-            errors.push(FieldError::new(pointer(), format!("is longer than {MAX_HEADER_BYTES} bytes")));
-            continue;
-        }
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Ok(name), Ok(value)) => {
                 headers.insert(name, value);
@@ -237,8 +243,8 @@ fn headers(named: &BTreeMap<String, String>, errors: &mut Vec<FieldError>) -> He
             (_, Err(_)) => errors.push(FieldError::new(pointer(), "is not a header value")),
         }
     }
-    if let Err(name) = datasonar_net::check_caller_headers(&headers) {
-        errors.push(FieldError::new(format!("/headers/{name}"), "is set by the service and cannot be chosen"));
+    if let Err(refused) = datasonar_net::check_caller_headers(&headers) {
+        errors.push(FieldError::new("/headers", refused.to_string()));
     }
     headers
 }

@@ -1,7 +1,5 @@
 //! The contract's block for one URL, the same in every endpoint, webhook and poll.
 
-use std::collections::BTreeMap;
-
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use utoipa::ToSchema;
 
@@ -118,7 +116,7 @@ pub enum PageContent {
     /// In the one format asked for.
     One(Content),
     /// In each format asked for, in that order.
-    #[schema(value_type = BTreeMap<String, Content>)]
+    #[schema(value_type = std::collections::BTreeMap<String, Content>)]
     Several(Keyed),
 }
 

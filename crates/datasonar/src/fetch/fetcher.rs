@@ -1,0 +1,133 @@
+//! A fetch: tries, the pauses between them, and the permits they need.
+
+use std::time::Duration;
+
+use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched};
+use http::{HeaderMap, StatusCode, header};
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+
+use super::{
+    hosts::Hosts,
+    turns::{Turn, Turns},
+};
+use crate::clock::Ids;
+
+/// The pause before the first retry; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The operator's limits.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchSettings {
+    /// Pages in flight in this process.
+    pub concurrency: usize,
+    /// Requests to one host at a time.
+    pub per_host_concurrency: usize,
+    /// The least gap between two requests to one host.
+    pub per_host_delay: Duration,
+    /// Further tries after a transient failure.
+    pub retries: u32,
+}
+
+/// Gets URLs.
+#[derive(Clone)]
+pub struct Fetcher {
+    client: Client,
+    hosts: Hosts,
+    slots: Turns,
+    retries: u32,
+    ids: Ids,
+}
+
+/// What to get.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch<'a> {
+    /// The URL.
+    pub url: &'a Url,
+    /// Request headers.
+    pub headers: &'a HeaderMap,
+    /// For all tries and the pauses between them. Waiting for the host or for a slot does not count.
+    pub timeout: Duration,
+    /// The largest body, decoded.
+    pub max_bytes: u64,
+    /// On whose behalf: lanes are served in turn.
+    pub lane: Uuid,
+}
+
+/// What came of a fetch.
+pub struct Outcome {
+    /// The document, of whatever status; or why there is none.
+    pub result: Result<Fetched, FetchError>,
+    /// What was spent of the time-out.
+    pub spent: Duration,
+    /// The fetch slot: held until the document has been dealt with, because a document is memory.
+    pub slot: Turn,
+}
+
+impl Fetcher {
+    /// Fetches through a client.
+    pub fn new(client: Client, settings: FetchSettings, ids: Ids) -> Self {
+        Self {
+            client,
+            hosts: Hosts::new(settings.per_host_concurrency, settings.per_host_delay),
+            slots: Turns::new(settings.concurrency),
+            retries: settings.retries,
+            ids,
+        }
+    }
+
+    /// Gets a URL, trying again after transient failures (no connection, a broken one, 429 and most 5xx).
+    pub async fn fetch(&self, fetch: Fetch<'_>) -> Outcome {
+        let host = fetch.url.host_str().unwrap_or_default();
+        let mut spent = Duration::ZERO;
+        let mut tries = 0;
+        loop {
+            let host_turn = self.hosts.enter(host, fetch.lane).await;
+            let slot = self.slots.take(fetch.lane).await;
+            let begin = Instant::now();
+            let result = self
+                .client
+                .fetch(FetchRequest {
+                    headers: fetch.headers.clone(),
+                    max_body_bytes: fetch.max_bytes,
+                    timeout: fetch.timeout.saturating_sub(spent),
+                    ..FetchRequest::new(fetch.url.clone())
+                })
+                .await;
+            spent += begin.elapsed();
+            drop(host_turn);
+            let pause = if tries < self.retries { self.pause(&result, tries) } else { None };
+            match pause {
+                Some(pause) if spent + pause < fetch.timeout => {
+                    drop(slot);
+                    tokio::time::sleep(pause).await;
+                    spent += pause;
+                    tries += 1;
+                }
+                _ => return Outcome { result, spent, slot },
+            }
+        }
+    }
+
+    /// How long to wait before another try; `None` when it would not help.
+    fn pause(&self, result: &Result<Fetched, FetchError>, tries: u32) -> Option<Duration> {
+        let asked = match result {
+            Err(error) if error.is_transient() && error.kind != FetchErrorKind::Timeout => Duration::ZERO,
+            Ok(fetched) if is_transient(fetched.status) => retry_after(&fetched.headers),
+            _ => return None,
+        };
+        let own = FIRST_PAUSE * 2_u32.saturating_pow(tries);
+        Some(own.mul_f64(1.0 + 0.5 * self.ids.fraction()).max(asked))
+    }
+}
+
+fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// The seconds of `Retry-After` (RFC 9110, section 10.2.3); its other form, a date, is passed over.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(Duration::ZERO, Duration::from_secs)
+}

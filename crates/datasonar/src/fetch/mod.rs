@@ -1,0 +1,15 @@
+//! Gets one URL: politely, within limits, and more than once if need be.
+//!
+//! A page first waits for its host ([`hosts`]), then for a fetch slot, so that a slow host's queue holds no slot. Both
+//! queues serve jobs in turn ([`turns`]): a single scrape does not wait behind a batch. What opens sockets is
+//! `datasonar_net`; what a failure means for the page is decided by whoever called.
+
+mod fetcher;
+mod hosts;
+mod robots;
+mod turns;
+
+pub use fetcher::{Fetch, FetchSettings, Fetcher, Outcome};
+pub use hosts::Hosts;
+pub use robots::Robots;
+pub use turns::{Turn, Turns};

@@ -1,0 +1,71 @@
+//! robots.txt (RFC 9309), for those who ask that it be respected.
+//!
+//! A site's rules are fetched once and kept for a while. As the RFC has it: rules that are not there allow everything,
+//! rules that cannot be had because the server fails or is out of reach allow nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderMap;
+use moka::future::Cache;
+use texting_robots::Robot;
+use url::Url;
+use uuid::Uuid;
+
+use super::fetcher::{Fetch, Fetcher};
+
+/// How much of a robots.txt is looked at: the least that the RFC (section 2.5) asks for.
+const MAX_BYTES: u64 = 500 * 1024;
+/// How long rules are kept; the RFC (section 2.4) allows a day.
+const KEEP: Duration = Duration::from_secs(60 * 60);
+const KEEP_SITES: u64 = 10_000;
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The rules of sites.
+#[derive(Clone)]
+pub struct Robots {
+    fetcher: Fetcher,
+    /// The product token that rules are looked up for.
+    agent: Arc<str>,
+    sites: Cache<String, Rules>,
+}
+
+#[derive(Clone)]
+enum Rules {
+    AllowAll,
+    AllowNone,
+    Some(Arc<Robot>),
+}
+
+impl Robots {
+    /// Fetches rules through `fetcher`, for the product named first in `user_agent`.
+    pub fn new(fetcher: Fetcher, user_agent: &str) -> Self {
+        let agent = user_agent.split(['/', ' ']).next().unwrap_or_default().into();
+        Self { fetcher, agent, sites: Cache::builder().max_capacity(KEEP_SITES).time_to_live(KEEP).build() }
+    }
+
+    /// Tells whether the rules of its site allow `url` to be fetched.
+    pub async fn allow(&self, url: &Url, lane: Uuid) -> bool {
+        let Ok(robots_url) = url.join("/robots.txt") else { return false };
+        let site = url.origin().ascii_serialization();
+        match self.sites.get_with(site, self.load(robots_url, lane)).await {
+            Rules::AllowAll => true,
+            Rules::AllowNone => false,
+            Rules::Some(robot) => robot.allowed(url.as_str()),
+        }
+    }
+
+    async fn load(&self, url: Url, lane: Uuid) -> Rules {
+        let headers = HeaderMap::new();
+        let fetch = Fetch { url: &url, headers: &headers, timeout: TIMEOUT, max_bytes: MAX_BYTES, lane };
+        let outcome = self.fetcher.fetch(fetch).await;
+        match outcome.result {
+            Ok(fetched) if fetched.status.is_success() => match Robot::new(&self.agent, &fetched.body) {
+                Ok(robot) => Rules::Some(Arc::new(robot)),
+                Err(_) => Rules::AllowAll,
+            },
+            Ok(fetched) if fetched.status.is_client_error() => Rules::AllowAll,
+            Ok(fetched) if fetched.status.is_redirection() => Rules::AllowAll,
+            Ok(_) | Err(_) => Rules::AllowNone,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What a process does besides answering calls. Each role is a loop that loads, decides by pure functions, acts and
+//! records; rows are truth, so that any of them may die anywhere.
+
+mod dispatcher;
+mod health;
+mod task;
+mod worker;
+
+pub use dispatcher::{Dispatcher, DispatcherParts};
+pub use health::{Health, steady};
+pub use task::Tools;
+pub use worker::{Worker, WorkerParts};
+
+use std::time::Duration;
+
+/// How long a role that is told to stop lets its open work finish before it gives it back.
+pub const DRAIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,46 @@
+//! What the first start on an empty store makes: the built-in account, a key and a secret for each environment.
+
+use datasonar_store::{Account, AccountId, Environment, KeyId, NewKey, NewSecret, Scope, SecretId, Setup, StoreError};
+
+use crate::{
+    app::App,
+    crypto::{api_key_prefix, new_api_key, new_webhook_secret, sha256},
+};
+
+/// The keys that were made, to be shown this once.
+#[derive(Clone, Debug)]
+pub struct FirstKeys {
+    /// For real work.
+    pub production: String,
+    /// For trials.
+    pub sandbox: String,
+}
+
+/// Fills the store if it is empty. Answers the keys if it was.
+pub(super) async fn set_up(app: &App) -> Result<Option<FirstKeys>, StoreError> {
+    let account = Account {
+        id: AccountId(app.ids.uuid()),
+        email: "owner@localhost".to_owned(),
+        plan: "self-hosted".to_owned(),
+        created_at: app.clock.now(),
+    };
+    let environments = [Environment::Production, Environment::Sandbox];
+    let texts = environments.map(|environment| new_api_key(&app.ids, environment));
+    let scope = |environment| Scope { account: account.id, environment };
+    let keys = environments.iter().zip(&texts).map(|(&environment, text)| NewKey {
+        id: KeyId(app.ids.uuid()),
+        scope: scope(environment),
+        hash: sha256(text.as_bytes()),
+        prefix: api_key_prefix(text),
+        created_at: app.clock.now(),
+    });
+    let secrets = environments.iter().map(|&environment| {
+        let id = SecretId(app.ids.uuid());
+        let sealed = app.sealer.seal(scope(environment), id, &new_webhook_secret(&app.ids));
+        NewSecret { id, scope: scope(environment), sealed, created_at: app.clock.now() }
+    });
+    let setup = Setup { keys: keys.collect(), secrets: secrets.collect(), account: account.clone() };
+    let was_empty = app.store.set_up(setup).await?;
+    let [production, sandbox] = texts;
+    Ok(was_empty.then_some(FirstKeys { production, sandbox }))
+}

@@ -1,0 +1,32 @@
+//! One server at a time on a data directory.
+//!
+//! The lock is the operating system's, on an open file: it goes with the process, however that ends, so that a start
+//! after `kill -9` need not wait for anything.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::Path,
+};
+
+use super::StartError;
+
+/// The data directory, held.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Makes the directory if need be and takes its lock.
+    pub(super) fn take(data_dir: &Path) -> Result<Self, StartError> {
+        let path = data_dir.join("lock");
+        let fail = |source| StartError::DataDir { path: data_dir.to_owned(), source };
+        fs::create_dir_all(data_dir).map_err(fail)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StartError::InUse(data_dir.to_owned())),
+            Err(TryLockError::Error(source)) => Err(fail(source)),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Builds a server from settings and injected seams, runs it, and takes it down in order.
+//!
+//! Nothing is parsed here, and nothing else builds these parts: `datasonar serve`, the tests and the benchmarks all come
+//! this way. Stopping goes in steps: not ready, no new connections, no new claims, drain, give leases back, close the
+//! store.
+
+mod first_start;
+mod http;
+mod lock;
+
+use std::{io, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, sync::atomic::AtomicUsize, thread, time::Duration};
+
+use datasonar_net::{AddressPolicy, Client, ClientError, ClientOptions, Dial, Resolve};
+use datasonar_store::{
+    ProcessId, Store, StoreError,
+    sqlite::{SqliteStore, Threading},
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use first_start::FirstKeys;
+
+use crate::{
+    api,
+    app::App,
+    blobs::{Blobs, BlobsError},
+    clock::{Clock, Ids, SystemClock},
+    config::{Role, Settings},
+    crypto::{CryptoError, Sealer},
+    fetch::{FetchSettings, Fetcher, Robots},
+    jobs::{Jobs, Results},
+    roles::{Dispatcher, DispatcherParts, Health, Tools, Worker, WorkerParts},
+    scrape::{Limits, Scraper, ScraperParts},
+    wake::Wake,
+    webhook::{
+        retry::RetryPolicy,
+        send::{self, Sender},
+    },
+};
+
+/// How long stopping may take in all before what is left is broken off. Nothing is lost by that: whatever was open is
+/// made again by the next start.
+pub const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// What tests and the simulation put in place of the machine.
+#[derive(Clone)]
+pub struct Seams {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and chance.
+    pub ids: Ids,
+    /// Name resolution, if not the system's.
+    pub resolver: Option<Arc<dyn Resolve>>,
+    /// Connections, if not TCP.
+    pub dialer: Option<Arc<dyn Dial>>,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self { ids: Ids::random(clock.clone()), clock, resolver: None, dialer: None }
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another server uses the data directory.
+    #[error("another datasonar server is using {0}; stop it first, or choose another directory with --data-dir")]
+    InUse(PathBuf),
+    /// The data directory cannot be used.
+    #[error("cannot use {path}: {source}")]
+    DataDir {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// WEBHOOK_CA_FILE cannot be read.
+    #[error("WEBHOOK_CA_FILE {path} cannot be read as PEM certificates: {reason}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The store cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// The blob storage cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] BlobsError),
+    /// ENCRYPTION_KEY is not one.
+    #[error("ENCRYPTION_KEY: {0}")]
+    Key(#[from] CryptoError),
+    /// The HTTP client cannot be built.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The keys that were made, if the store was empty.
+    pub first_keys: Option<FirstKeys>,
+    /// Its parts.
+    pub app: App,
+    health: Health,
+    store: Arc<SqliteStore>,
+    loops: TaskTracker,
+    stop: CancellationToken,
+    _lock: lock::Lock,
+}
+
+/// Builds a server and starts its roles.
+///
+/// # Errors
+/// When a part cannot be had: each error names what to change.
+pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartError> {
+    let settings = Arc::new(settings);
+    let lock = lock::Lock::take(&settings.data_dir)?;
+    let store = SqliteStore::open(&settings.data_dir.join("datasonar.db"), Threading::Pool).await?;
+    // The lock says that no other server lives: whatever leases there are were held by the dead.
+    store.free_leases().await?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|source| StartError::Listen { address: settings.listen, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+
+    let health = Health::default();
+    let app = build(settings, store.clone(), &seams, &health)?;
+    let first_keys = first_start::set_up(&app).await?;
+    let server = Server {
+        address,
+        first_keys,
+        app,
+        health,
+        store,
+        loops: TaskTracker::new(),
+        stop: CancellationToken::new(),
+        _lock: lock,
+    };
+    server.run_roles(&seams)?;
+    let router = api::router(server.app.clone());
+    server.loops.spawn(http::serve(listener, router, server.stop.clone()));
+    tracing::info!(%address, "listening");
+    Ok(server)
+}
+
+fn build(settings: Arc<Settings>, store: Arc<SqliteStore>, seams: &Seams, health: &Health) -> Result<App, StartError> {
+    let store: Arc<dyn Store> = store;
+    let policy = AddressPolicy::allowing(settings.allow_private_networks.clone());
+    let blobs = Blobs::local(&settings.data_dir.join("blobs"))?;
+    let sealer = Sealer::new(&settings.encryption_key, seams.ids.clone())?;
+    let options = ClientOptions { user_agent: settings.fetch_user_agent.clone(), ..client_options(&policy, seams) };
+    let fetcher = Fetcher::new(
+        Client::new(options)?,
+        FetchSettings {
+            concurrency: settings.fetch_concurrency,
+            per_host_concurrency: settings.fetch_per_host_concurrency,
+            per_host_delay: settings.fetch_per_host_delay,
+            retries: settings.fetch_retries,
+        },
+        seams.ids.clone(),
+    );
+    let scraper = Scraper::new(ScraperParts {
+        robots: Robots::new(fetcher.clone(), &settings.fetch_user_agent),
+        fetcher,
+        policy: policy.clone(),
+        cpus: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+    });
+    let wake = Wake::default();
+    let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
+    Ok(App {
+        jobs: Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), policy.clone(), wake.clone()),
+        results: Results::new(store.clone(), blobs.clone()),
+        scraper: Arc::new(scraper),
+        not_ready: health.watch(),
+        settings,
+        store,
+        blobs,
+        clock,
+        ids,
+        sealer,
+        policy,
+        wake,
+    })
+}
+
+fn client_options(policy: &AddressPolicy, seams: &Seams) -> ClientOptions {
+    let mut options = ClientOptions::new(policy.clone());
+    if let Some(resolver) = &seams.resolver {
+        options.resolver = resolver.clone();
+    }
+    if let Some(dialer) = &seams.dialer {
+        options.dialer = dialer.clone();
+    }
+    options
+}
+
+impl Server {
+    fn run_roles(&self, seams: &Seams) -> Result<(), StartError> {
+        let settings = &self.app.settings;
+        let owner = ProcessId(self.app.ids.uuid());
+        if settings.roles.contains(&Role::Worker) {
+            self.loops.spawn(self.worker(owner).run(self.stop.clone()));
+        }
+        if settings.roles.contains(&Role::Dispatcher) {
+            self.loops.spawn(self.dispatcher(owner, seams)?.run(self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    fn worker(&self, owner: ProcessId) -> Worker {
+        let (app, settings) = (&self.app, &self.app.settings);
+        Worker::new(WorkerParts {
+            owner,
+            store: app.store.clone(),
+            clock: app.clock.clone(),
+            wake: app.wake.clone(),
+            health: self.health.clone(),
+            fetch_concurrency: settings.fetch_concurrency,
+            tools: Arc::new(Tools {
+                store: app.store.clone(),
+                blobs: app.blobs.clone(),
+                scraper: app.scraper.clone(),
+                clock: app.clock.clone(),
+                ids: app.ids.clone(),
+                wake: app.wake.clone(),
+                limits: Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes },
+                retention: settings.result_retention,
+                held_bytes: AtomicUsize::new(0),
+            }),
+        })
+    }
+
+    fn dispatcher(&self, owner: ProcessId, seams: &Seams) -> Result<Dispatcher, StartError> {
+        let (app, settings) = (&self.app, &self.app.settings);
+        let extra_roots = match &settings.webhook_ca_file {
+            Some(path) => certificates(path)?,
+            None => Vec::new(),
+        };
+        let options = ClientOptions {
+            user_agent: send::USER_AGENT.to_owned(),
+            extra_roots,
+            ..client_options(&app.policy, seams)
+        };
+        Ok(Dispatcher::new(DispatcherParts {
+            owner,
+            store: app.store.clone(),
+            clock: app.clock.clone(),
+            ids: app.ids.clone(),
+            wake: app.wake.clone(),
+            health: self.health.clone(),
+            sender: Sender {
+                client: Client::new(options)?,
+                results: app.results.clone(),
+                sealer: app.sealer.clone(),
+                clock: app.clock.clone(),
+                ids: app.ids.clone(),
+                timeout: settings.webhook_timeout,
+            },
+            policy: RetryPolicy {
+                schedule: settings.webhook_retry_schedule.clone(),
+                max_attempts: settings.webhook_max_attempts,
+            },
+        }))
+    }
+
+    /// Takes the server down: tells that it is not ready, stops listening and claiming, lets open work finish, closes
+    /// the store. Answers within [`STOP_WITHIN`], whatever is still open.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.health.fail("server", "stopping");
+        self.stop.cancel();
+        self.loops.close();
+        if tokio::time::timeout(STOP_WITHIN, self.loops.wait()).await.is_err() {
+            tracing::warn!("some work was broken off; it will be taken up at the next start");
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let fail = |reason: String| StartError::CaFile { path: path.to_owned(), reason };
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| fail(error.to_string()))?;
+    if certificates.is_empty() { Err(fail("it has none".to_owned())) } else { Ok(certificates) }
+}

@@ -1,0 +1,220 @@
+//! One attempt: read the body twice, first to sign it, then to send it, and tell what came of it.
+//!
+//! Nothing is decided here but what counts as delivered: a 2xx, and nothing else. What follows from it is [`super::retry`]'s,
+//! what is recorded the dispatcher's.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use datasonar_net::{BodySource, Client, PostOutcome, PostRequest};
+use datasonar_store::{Attempt, AttemptError, AttemptId, ClaimedDelivery, Timings};
+use futures::TryStreamExt;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use url::Url;
+
+use super::{
+    retry::Outcome,
+    sign::{MalformedSecret, Signatures, Signer},
+};
+use crate::{
+    clock::{Clock, Ids},
+    crypto::{CryptoError, Sealer},
+    jobs::{ByteStream, Results, ResultsError},
+};
+
+/// How every webhook introduces itself.
+pub const USER_AGENT: &str = "Datasonar-Webhooks/1";
+
+/// Bodies up to this size are kept from the first reading for the second.
+const KEEP_BYTES: u64 = 256 * 1024;
+/// Pieces longer than this are hashed on a thread of their own.
+const HASH_INLINE_BYTES: usize = 64 * 1024;
+
+/// Sends deliveries.
+#[derive(Clone)]
+pub struct Sender {
+    /// The way out.
+    pub client: Client,
+    /// Reads bodies.
+    pub results: Results,
+    /// Opens secrets.
+    pub sealer: Sealer,
+    /// The time.
+    pub clock: std::sync::Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Ids,
+    /// How long an endpoint may take to answer, from the last byte of the body on; and how long an upload may stand still.
+    pub timeout: Duration,
+}
+
+/// Why no attempt could be made: a failure of ours, not of the endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// A secret does not open.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// A secret is not one.
+    #[error(transparent)]
+    Secret(#[from] MalformedSecret),
+    /// The body cannot be read.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+}
+
+/// An attempt that was made.
+#[derive(Debug)]
+pub struct Sent {
+    /// To be logged.
+    pub attempt: Attempt,
+    /// To be decided upon.
+    pub outcome: Outcome,
+}
+
+impl Sender {
+    /// Makes one attempt at a delivery.
+    ///
+    /// # Errors
+    /// When none could be made, for reasons that are not the endpoint's.
+    pub async fn send(&self, claimed: &ClaimedDelivery) -> Result<Sent, SendError> {
+        let delivery = &claimed.delivery;
+        let started_at = self.clock.now();
+        let secrets = claimed
+            .secrets
+            .iter()
+            .map(|secret| self.sealer.open(secret.scope, secret.id, &secret.sealed))
+            .collect::<Result<Vec<_>, _>>()?;
+        let timestamp = started_at.as_second();
+        let signer = Signer::new(secrets.iter().map(String::as_str), &delivery.id.to_string(), timestamp)?;
+
+        let (length, body) = self.results.payload(&claimed.job);
+        let (signatures, kept) = sign(signer, body, length).await?;
+        let number = delivery.attempts + 1;
+        let headers = headers(claimed, number, timestamp, &signatures);
+        let source = match kept {
+            Some(body) => BodySource::bytes(body),
+            None => BodySource::stream(self.results.payload(&claimed.job).1, length),
+        };
+        let request_headers = listed(&headers);
+        let posted = match Url::parse(&delivery.url) {
+            Ok(url) => {
+                let limits = PostRequest::new(url, headers, source);
+                let request =
+                    PostRequest { response_timeout: self.timeout, stall_timeout: self.timeout, ..limits };
+                self.client.post(request).await
+            }
+            Err(_) => unreachable!("an endpoint's URL was parsed when its job was accepted"),
+        };
+        let attempt = Attempt {
+            id: AttemptId(self.ids.uuid()),
+            delivery: delivery.id,
+            number,
+            trigger: delivery.next_trigger,
+            started_at,
+            request_headers,
+            request_bytes: length,
+            remote: posted.remote.map(|remote| remote.to_string()),
+            response_status: None,
+            response_headers: Vec::new(),
+            response_body: Vec::new(),
+            timings: timings(&posted),
+            error: None,
+        };
+        Ok(judge(attempt, posted))
+    }
+}
+
+/// Reads a body to its end and signs it; keeps it when it is small.
+async fn sign(mut signer: Signer, mut body: ByteStream, length: u64) -> Result<(Signatures, Option<Bytes>), SendError> {
+    let mut kept = (length <= KEEP_BYTES).then(BytesMut::new);
+    while let Some(bytes) = body.try_next().await? {
+        if let Some(kept) = &mut kept {
+            kept.extend_from_slice(&bytes);
+        }
+        if bytes.len() <= HASH_INLINE_BYTES {
+            signer.update(&bytes);
+        } else {
+            let hashed = tokio::task::spawn_blocking(move || {
+                signer.update(&bytes);
+                signer
+            });
+            signer = hashed.await.expect("hashing does not panic");
+        }
+    }
+    Ok((signer.finish(), kept.map(BytesMut::freeze)))
+}
+
+fn headers(claimed: &ClaimedDelivery, number: u32, timestamp: i64, signatures: &Signatures) -> HeaderMap {
+    let text = |text: String| HeaderValue::try_from(text).expect("ids, numbers and signatures are visible ASCII");
+    HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
+        (HeaderName::from_static("x-datasonar-job-id"), text(claimed.job.id.to_string())),
+        (HeaderName::from_static("x-datasonar-signature"), text(signatures.body.clone())),
+        (HeaderName::from_static("x-datasonar-attempt"), text(number.to_string())),
+        (HeaderName::from_static("webhook-id"), text(claimed.delivery.id.to_string())),
+        (HeaderName::from_static("webhook-timestamp"), text(timestamp.to_string())),
+        (HeaderName::from_static("webhook-signature"), text(signatures.standard.clone())),
+    ])
+}
+
+/// Fills in what the endpoint answered, and tells whether that is a delivery.
+fn judge(attempt: Attempt, posted: PostOutcome) -> Sent {
+    let response = match posted.result {
+        Ok(response) => response,
+        Err(error) => {
+            let error = AttemptError { code: error.code().to_owned(), message: error.message };
+            return Sent {
+                attempt: Attempt { error: Some(error), ..attempt },
+                outcome: Outcome::Failed { retry_after: None },
+            };
+        }
+    };
+    let status = response.status;
+    let outcome = match status {
+        status if status.is_success() => Outcome::Delivered,
+        StatusCode::GONE => Outcome::Gone,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Outcome::Failed { retry_after: retry_after(&response.headers) }
+        }
+        _ => Outcome::Failed { retry_after: None },
+    };
+    let error = (outcome != Outcome::Delivered).then(|| AttemptError {
+        code: "http_status".to_owned(),
+        message: if status.is_redirection() {
+            format!("the endpoint answered {status}; redirects are not followed")
+        } else {
+            format!("the endpoint answered {status}")
+        },
+    });
+    let attempt = Attempt {
+        response_status: Some(status.as_u16()),
+        response_headers: listed(&response.headers),
+        response_body: response.body.to_vec(),
+        error,
+        ..attempt
+    };
+    Sent { attempt, outcome }
+}
+
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3); its other form, a date, is passed over.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn listed(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
+}
+
+fn timings(posted: &PostOutcome) -> Timings {
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Timings {
+        dns_ms: posted.timings.dns.map(milliseconds),
+        connect_ms: posted.timings.connect.map(milliseconds),
+        tls_ms: posted.timings.tls.map(milliseconds),
+        first_byte_ms: posted.timings.first_byte.map(milliseconds),
+        total_ms: milliseconds(posted.timings.total),
+    }
+}
