@@ -1,0 +1,30 @@
+# What one types while working on Datasonar. `just check` is what continuous integration runs.
+
+# List the recipes.
+default:
+    @just --list
+
+# Formatting, lints and every test.
+check:
+    scripts/test
+
+# The main job on this machine, end to end.
+demo *args:
+    cargo run --release -- demo {{args}}
+
+# A server on the embedded store.
+serve *args:
+    cargo run --release -- serve {{args}}
+
+# The benchmarks; results with the machine's description belong in docs/benchmarks.md.
+bench *args:
+    cargo bench -p datasonar {{args}}
+
+# Accept the changed snapshots after looking at them.
+bless:
+    INSTA_UPDATE=always cargo test --workspace --locked
+    BLESS=1 cargo test -p datasonar-extract --locked
+
+# Known vulnerabilities in dependencies (needs cargo-deny and the network).
+audit:
+    cargo deny check
