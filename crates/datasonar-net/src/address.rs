@@ -37,20 +37,14 @@ impl AddressPolicy {
     /// (`169.254.169.254` and the like) hand out credentials, so that a network around one does not open it: only an
     /// entry for the single address does (`169.254.169.254/32`).
     pub fn allowing(nets: Vec<IpNet>) -> Self {
-        Self {
-            allowed: nets,
-            unrestricted: false,
-        }
+        Self { allowed: nets, unrestricted: false }
     }
 
     /// Allows every address.
     ///
     /// For the command line client, which talks to the server its user named. Never for a URL that came in a request.
     pub fn unrestricted() -> Self {
-        Self {
-            allowed: Vec::new(),
-            unrestricted: true,
-        }
+        Self { allowed: Vec::new(), unrestricted: true }
     }
 
     /// Checks one address that is about to be dialled.
@@ -76,13 +70,11 @@ impl AddressPolicy {
         }
         for inner in wrapped.inner.into_iter().flatten() {
             if let Err(blocked) = self.check_plain(IpAddr::V4(inner)) {
-                // The operator may have named the address in its wrapped form.
-                if !self.allows(ip, special::is_metadata(IpAddr::V4(inner))) {
-                    return Err(Blocked {
-                        ip,
-                        inner: Some((wrapped.form, inner)),
-                        reason: blocked.reason,
-                    });
+                // The operator may have named the address in its wrapped form. A translation prefix of the local network
+                // is not such a name: opening it must not open every private address behind the translator.
+                let is_named = wrapped.transparent && self.allows(ip, special::is_metadata(IpAddr::V4(inner)));
+                if !is_named {
+                    return Err(Blocked { ip, inner: Some((wrapped.form, inner)), reason: blocked.reason });
                 }
             }
         }
@@ -91,19 +83,13 @@ impl AddressPolicy {
 
     fn check_plain(&self, ip: IpAddr) -> Result<(), Blocked> {
         match special::not_global(ip) {
-            Some(reason) if !self.allows(ip, reason == special::METADATA) => Err(Blocked {
-                ip,
-                inner: None,
-                reason,
-            }),
+            Some(reason) if !self.allows(ip, reason == special::METADATA) => Err(Blocked { ip, inner: None, reason }),
             _ => Ok(()),
         }
     }
 
     fn allows(&self, ip: IpAddr, exactly: bool) -> bool {
-        self.allowed
-            .iter()
-            .any(|net| net.contains(&ip) && (!exactly || net.prefix_len() == net.max_prefix_len()))
+        self.allowed.iter().any(|net| net.contains(&ip) && (!exactly || net.prefix_len() == net.max_prefix_len()))
     }
 
     /// Checks what can be seen of a URL without asking DNS.
@@ -139,28 +125,19 @@ impl AddressPolicy {
             return Err(UrlRefused::NoHost);
         }
         let private = if is_localhost(&bare) {
-            self.check(IpAddr::V4(Ipv4Addr::LOCALHOST)).is_err()
-                && self.check(IpAddr::V6(Ipv6Addr::LOCALHOST)).is_err()
+            self.check(IpAddr::V4(Ipv4Addr::LOCALHOST)).is_err() && self.check(IpAddr::V6(Ipv6Addr::LOCALHOST)).is_err()
         } else {
             const SUFFIXES: [&str; 4] = [".local", ".internal", ".home.arpa", ".localdomain"];
-            !self.unrestricted
-                && self.allowed.is_empty()
-                && SUFFIXES.iter().any(|suffix| bare.ends_with(suffix))
+            !self.unrestricted && self.allowed.is_empty() && SUFFIXES.iter().any(|suffix| bare.ends_with(suffix))
         };
-        if private {
-            Err(UrlRefused::PrivateName(bare))
-        } else {
-            Ok(())
-        }
+        if private { Err(UrlRefused::PrivateName(bare)) } else { Ok(()) }
     }
 }
 
 /// Says whether a lower-case name without a trailing dot means this machine (RFC 6761, section 6.3, and `/etc/hosts` custom).
 pub(crate) fn is_localhost(name: &str) -> bool {
-    matches!(
-        name,
-        "localhost" | "localhost.localdomain" | "ip6-localhost" | "ip6-loopback"
-    ) || name.ends_with(".localhost")
+    matches!(name, "localhost" | "localhost.localdomain" | "ip6-localhost" | "ip6-loopback")
+        || name.ends_with(".localhost")
 }
 
 /// An address that may not be dialled, and why.
@@ -207,11 +184,7 @@ pub enum UrlRefused {
 impl UrlRefused {
     /// Tells the contract's code: `blocked_address` or `invalid_url`.
     pub fn code(&self) -> &'static str {
-        if self.is_blocked_address() {
-            "blocked_address"
-        } else {
-            "invalid_url"
-        }
+        if self.is_blocked_address() { "blocked_address" } else { "invalid_url" }
     }
 
     /// Says whether the URL is well formed but points where nothing may be dialled.

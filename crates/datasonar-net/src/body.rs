@@ -44,10 +44,7 @@ impl BodySource {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self {
-            body: body.map_err(Into::into).boxed_unsync(),
-            content_length,
-        }
+        Self { body: body.map_err(Into::into).boxed_unsync(), content_length }
     }
 
     /// A body of exactly `content_length` bytes, from a stream of chunks.
@@ -67,9 +64,7 @@ impl BodySource {
 
 impl std::fmt::Debug for BodySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BodySource")
-            .field("content_length", &self.content_length)
-            .finish_non_exhaustive()
+        f.debug_struct("BodySource").field("content_length", &self.content_length).finish_non_exhaustive()
     }
 }
 
@@ -83,11 +78,7 @@ pub(crate) struct UploadBody {
 impl UploadBody {
     pub(crate) fn new(source: BodySource) -> Self {
         let remaining = source.content_length;
-        Self {
-            source,
-            remaining,
-            meter: None,
-        }
+        Self { source, remaining, meter: None }
     }
 
     /// Reports to the meter of the connection that the body is about to be sent on.
@@ -108,10 +99,7 @@ impl Body for UploadBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         loop {
             if this.remaining == 0 {
@@ -124,10 +112,7 @@ impl Body for UploadBody {
             let declared = this.source.content_length;
             let data = match ready!(polled) {
                 None => {
-                    return this.fail(format!(
-                        "the body ended {} bytes short of {declared}",
-                        this.remaining
-                    ));
+                    return this.fail(format!("the body ended {} bytes short of {declared}", this.remaining));
                 }
                 Some(Err(error)) => return this.fail(error.to_string()),
                 Some(Ok(frame)) => match frame.into_data() {

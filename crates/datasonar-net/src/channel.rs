@@ -48,10 +48,7 @@ pub(crate) struct Unanswered {
 
 impl Channel {
     /// Starts HTTP on a new connection, in a task that ends with the channel.
-    pub(crate) async fn start(
-        on: Established,
-        max_header_bytes: usize,
-    ) -> Result<Self, hyper::Error> {
+    pub(crate) async fn start(on: Established, max_header_bytes: usize) -> Result<Self, hyper::Error> {
         let meter = Arc::new(Meter::new());
         let remote = on.remote;
         let io = TokioIo::new(Metered::new(on.stream, Arc::clone(&meter)));
@@ -80,13 +77,7 @@ impl Channel {
             (Sender::H1(sender), driver)
         };
         let driver = Arc::new(AbortOnDropHandle::new(driver));
-        Ok(Self {
-            sender,
-            meter,
-            remote,
-            is_reused: false,
-            driver,
-        })
+        Ok(Self { sender, meter, remote, is_reused: false, driver })
     }
 
     pub(crate) fn is_h2(&self) -> bool {

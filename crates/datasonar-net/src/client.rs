@@ -87,9 +87,7 @@ pub(crate) struct Inner {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("policy", &self.inner.connector.policy)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("policy", &self.inner.connector.policy).finish_non_exhaustive()
     }
 }
 
@@ -131,9 +129,7 @@ impl Client {
             connect_timeout: options.connect_timeout,
             max_header_bytes: options.max_header_bytes,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The policy that every address is checked against.
@@ -149,11 +145,7 @@ impl Client {
         limit: Duration,
         trace: &mut Trace,
     ) -> Result<Channel, NoResponse> {
-        while let Some(mut channel) = if fresh {
-            None
-        } else {
-            self.inner.pool.take(target)
-        } {
+        while let Some(mut channel) = if fresh { None } else { self.inner.pool.take(target) } {
             if channel.is_ready().await {
                 trace.remote = Some(channel.remote);
                 return Ok(channel);
@@ -162,17 +154,9 @@ impl Client {
                 self.inner.pool.forget(target);
             }
         }
-        let made = self
-            .inner
-            .connector
-            .connect(target, limit, trace)
-            .await
-            .map_err(NoResponse::Connect)?;
+        let made = self.inner.connector.connect(target, limit, trace).await.map_err(NoResponse::Connect)?;
         let channel = Channel::start(made, self.inner.max_header_bytes).await;
-        let channel = channel.map_err(|error| NoResponse::Exchange {
-            error,
-            was_reused: false,
-        })?;
+        let channel = channel.map_err(|error| NoResponse::Exchange { error, was_reused: false })?;
         if let Some(shared) = channel.share() {
             self.inner.pool.put(target.clone(), shared, FETCH_KEEP);
         }
@@ -208,26 +192,14 @@ impl Client {
         *request.method_mut() = method;
         let mut headers = headers::allowed(caller.clone());
         if channel.is_h2() {
-            let uri = Uri::builder()
-                .scheme(url.scheme())
-                .authority(host)
-                .path_and_query(path)
-                .build();
+            let uri = Uri::builder().scheme(url.scheme()).authority(host).path_and_query(path).build();
             *request.uri_mut() = uri.map_err(|_| bad())?;
             *request.version_mut() = Version::HTTP_2;
         } else {
-            *request.uri_mut() = Uri::builder()
-                .path_and_query(path)
-                .build()
-                .map_err(|_| bad())?;
-            headers.insert(
-                header::HOST,
-                HeaderValue::from_str(host).map_err(|_| bad())?,
-            );
+            *request.uri_mut() = Uri::builder().path_and_query(path).build().map_err(|_| bad())?;
+            headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| bad())?);
         }
-        headers
-            .entry(header::USER_AGENT)
-            .or_insert_with(|| self.inner.user_agent.clone());
+        headers.entry(header::USER_AGENT).or_insert_with(|| self.inner.user_agent.clone());
         if let Some(length) = content_length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -247,9 +219,7 @@ impl NoResponse {
         match self {
             Self::Url(message) => message.clone(),
             Self::Connect(
-                ConnectError::Blocked(message)
-                | ConnectError::Connect(message)
-                | ConnectError::Timeout(message),
+                ConnectError::Blocked(message) | ConnectError::Connect(message) | ConnectError::Timeout(message),
             ) => message.clone(),
             Self::Connect(ConnectError::Tls { message, .. }) => message.clone(),
             Self::Connect(ConnectError::Dns(error)) => error.message.clone(),

@@ -41,12 +41,7 @@ impl Target {
     /// Reads a URL that passed [`AddressPolicy::check_url`]; `None` if it names no host.
     pub(crate) fn of(url: &Url, h2: bool) -> Option<Self> {
         let port = url.port_or_known_default()?;
-        Some(Self {
-            https: url.scheme() == "https",
-            host: url.host()?.to_owned(),
-            port,
-            h2,
-        })
+        Some(Self { https: url.scheme() == "https", host: url.host()?.to_owned(), port, h2 })
     }
 }
 
@@ -85,77 +80,42 @@ impl Connector {
         match timeout(limit, self.connect_unbounded(to, trace)).await {
             Ok(result) => result,
             Err(_elapsed) => {
-                let at = trace
-                    .remote
-                    .map_or_else(String::new, |remote| format!(" ({})", remote.ip()));
+                let at = trace.remote.map_or_else(String::new, |remote| format!(" ({})", remote.ip()));
                 let stage = trace.stage;
-                Err(ConnectError::Timeout(format!(
-                    "{stage} {}{at} took longer than {limit:?}",
-                    to.host
-                )))
+                Err(ConnectError::Timeout(format!("{stage} {}{at} took longer than {limit:?}", to.host)))
             }
         }
     }
 
-    async fn connect_unbounded(
-        &self,
-        to: &Target,
-        trace: &mut Trace,
-    ) -> Result<Established, ConnectError> {
+    async fn connect_unbounded(&self, to: &Target, trace: &mut Trace) -> Result<Established, ConnectError> {
         trace.stage = "resolving";
         let addresses = self.addresses(to, trace).await?;
         trace.stage = "connecting to";
         let started = Instant::now();
-        let (stream, remote) = self
-            .dial_any(&addresses)
-            .await
-            .map_err(ConnectError::Connect)?;
+        let (stream, remote) = self.dial_any(&addresses).await.map_err(ConnectError::Connect)?;
         trace.timings.connect = Some(started.elapsed());
         trace.remote = Some(remote);
         if !to.https {
-            return Ok(Established {
-                stream,
-                remote,
-                h2: false,
-            });
+            return Ok(Established { stream, remote, h2: false });
         }
         trace.stage = "the TLS handshake with";
         let started = Instant::now();
         let name = server_name(&to.host)?;
-        let connector = TlsConnector::from(Arc::clone(if to.h2 {
-            &self.tls.any
-        } else {
-            &self.tls.http1
-        }));
-        let stream = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| tls_error(&to.host, &error))?;
+        let connector = TlsConnector::from(Arc::clone(if to.h2 { &self.tls.any } else { &self.tls.http1 }));
+        let stream = connector.connect(name, stream).await.map_err(|error| tls_error(&to.host, &error))?;
         trace.timings.tls = Some(started.elapsed());
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(Established {
-            stream: Box::new(stream),
-            remote,
-            h2,
-        })
+        Ok(Established { stream: Box::new(stream), remote, h2 })
     }
 
     /// Resolves the target and keeps the addresses that may be dialled, families taking turns.
-    async fn addresses(
-        &self,
-        to: &Target,
-        trace: &mut Trace,
-    ) -> Result<Vec<SocketAddr>, ConnectError> {
+    async fn addresses(&self, to: &Target, trace: &mut Trace) -> Result<Vec<SocketAddr>, ConnectError> {
         let found = match &to.host {
             Host::Ipv4(ip) => vec![IpAddr::V4(*ip)],
             Host::Ipv6(ip) => vec![IpAddr::V6(*ip)],
             Host::Domain(name) => {
                 let started = Instant::now();
-                let found = self
-                    .resolver
-                    .resolve(name)
-                    .await
-                    .map_err(ConnectError::Dns)?;
+                let found = self.resolver.resolve(name).await.map_err(ConnectError::Dns)?;
                 trace.timings.dns = Some(started.elapsed());
                 found
             }
@@ -170,29 +130,20 @@ impl Connector {
             }
         }
         match (allowed.is_empty(), blocked) {
-            (false, _) => Ok(interleave(allowed)
-                .into_iter()
-                .map(|ip| SocketAddr::new(ip, to.port))
-                .collect()),
+            (false, _) => Ok(interleave(allowed).into_iter().map(|ip| SocketAddr::new(ip, to.port)).collect()),
             (true, Some(refusal)) => Err(ConnectError::Blocked(match &to.host {
                 Host::Domain(name) => format!("{name} resolves to a blocked address: {refusal}"),
                 _ => refusal.to_string(),
             })),
             (true, None) => {
                 let message = format!("{} has no address", to.host);
-                Err(ConnectError::Dns(ResolveError {
-                    kind: ResolveErrorKind::NotFound,
-                    message,
-                }))
+                Err(ConnectError::Dns(ResolveError { kind: ResolveErrorKind::NotFound, message }))
             }
         }
     }
 
     /// Tries the addresses in order, the next one as soon as one fails or is slow; the first to answer wins.
-    async fn dial_any(
-        &self,
-        addresses: &[SocketAddr],
-    ) -> Result<(Box<dyn Connection>, SocketAddr), String> {
+    async fn dial_any(&self, addresses: &[SocketAddr]) -> Result<(Box<dyn Connection>, SocketAddr), String> {
         let mut waiting: VecDeque<SocketAddr> = addresses.iter().copied().collect();
         let mut dialling = FuturesUnordered::new();
         let mut failure = String::new();
@@ -253,14 +204,11 @@ fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError>
 }
 
 fn tls_error(host: &Host<String>, error: &io::Error) -> ConnectError {
-    let ours = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let ours = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match ours {
-        Some(error) => ConnectError::Tls {
-            message: format!("the TLS handshake with {host} failed: {error}"),
-            transient: false,
-        },
+        Some(error) => {
+            ConnectError::Tls { message: format!("the TLS handshake with {host} failed: {error}"), transient: false }
+        }
         None => ConnectError::Tls {
             message: format!("the connection to {host} broke during the TLS handshake: {error}"),
             transient: true,

@@ -28,9 +28,7 @@ fn percent_decode(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten();
+        let escaped = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
         match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) => {
                 out.push(byte);
@@ -55,9 +53,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         take(&mut url, &mut headers);
         assert_eq!(url.as_str(), "https://example.com/");
-        assert_eq!(
-            headers[header::AUTHORIZATION],
-            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
-        );
+        assert_eq!(headers[header::AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 }

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_compression::codecs;
-use async_compression::tokio::bufread::{
-    BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
-};
+use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -63,11 +61,7 @@ enum Coding {
 }
 
 /// Reads a body to its end and undoes its codings. On success says whether there were any.
-pub(crate) async fn read(
-    body: Incoming,
-    headers: &HeaderMap,
-    max_bytes: u64,
-) -> Result<(Bytes, bool), BodyError> {
+pub(crate) async fn read(body: Incoming, headers: &HeaderMap, max_bytes: u64) -> Result<(Bytes, bool), BodyError> {
     match coding(headers)? {
         None => Ok((read_identity(body, max_bytes).await?, false)),
         Some(coding) => Ok((read_coded(body, coding, max_bytes).await?, true)),
@@ -78,11 +72,7 @@ async fn read_identity(mut body: Incoming, max_bytes: u64) -> Result<Bytes, Body
     if body.size_hint().lower() > max_bytes {
         return Err(too_large(max_bytes));
     }
-    let mut out = BytesMut::with_capacity(
-        usize::try_from(body.size_hint().lower())
-            .unwrap_or(0)
-            .min(1024 * 1024),
-    );
+    let mut out = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0).min(1024 * 1024));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Connection(explain(&error)))?;
         let Ok(data) = frame.into_data() else {
@@ -127,17 +117,12 @@ async fn read_coded(body: Incoming, coding: Coding, max_bytes: u64) -> Result<By
             return Err(too_large(max_bytes));
         }
         if decoded > RATIO_FREE_BYTES && decoded / MAX_RATIO > received.load(Ordering::Relaxed) {
-            return Err(BodyError::TooLarge(format!(
-                "the body expands more than {MAX_RATIO} times"
-            )));
+            return Err(BodyError::TooLarge(format!("the body expands more than {MAX_RATIO} times")));
         }
     }
 }
 
-async fn decoder(
-    coding: Coding,
-    mut from: Reader,
-) -> Result<Pin<Box<dyn AsyncRead + Send>>, BodyError> {
+async fn decoder(coding: Coding, mut from: Reader) -> Result<Pin<Box<dyn AsyncRead + Send>>, BodyError> {
     Ok(match coding {
         Coding::Gzip => {
             let mut decoder = GzipDecoder::new(from);
@@ -147,8 +132,7 @@ async fn decoder(
         Coding::Brotli => Box::pin(BrotliDecoder::new(from)),
         Coding::Zstd => {
             let limits = [DParameter::window_log_max(ZSTD_WINDOW_LOG)];
-            let mut decoder =
-                ZstdDecoder::with_codec(from, codecs::ZstdDecoder::new_with_params(&limits));
+            let mut decoder = ZstdDecoder::with_codec(from, codecs::ZstdDecoder::new_with_params(&limits));
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
@@ -156,9 +140,7 @@ async fn decoder(
             // RFC 9110 means zlib's format; servers that send bare deflate are as old as the confusion.
             let first = from.fill_buf().await.map_err(failed)?.first().copied();
             match first {
-                Some(byte) if byte & 0x0f == 8 && byte >> 4 <= 7 => {
-                    Box::pin(ZlibDecoder::new(from))
-                }
+                Some(byte) if byte & 0x0f == 8 && byte >> 4 <= 7 => Box::pin(ZlibDecoder::new(from)),
                 _ => Box::pin(DeflateDecoder::new(from)),
             }
         }
@@ -183,9 +165,7 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, BodyError> {
                 _ => return Ok(None),
             };
             if found.replace(coding).is_some() {
-                return Err(BodyError::Decode(
-                    "the body is encoded more than once".to_owned(),
-                ));
+                return Err(BodyError::Decode("the body is encoded more than once".to_owned()));
             }
         }
     }
@@ -198,10 +178,7 @@ fn too_large(max_bytes: u64) -> BodyError {
 
 fn failed(error: io::Error) -> BodyError {
     // What went wrong before the decoder comes out of it unchanged.
-    if let Some(ours) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<BodyError>())
-    {
+    if let Some(ours) = error.get_ref().and_then(|inner| inner.downcast_ref::<BodyError>()) {
         return ours.clone();
     }
     BodyError::Decode(match error.kind() {

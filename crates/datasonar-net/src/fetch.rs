@@ -108,10 +108,9 @@ impl Client {
         let error = match fetched {
             Ok(Ok(fetched)) => return Ok(fetched),
             Ok(Err(error)) => error,
-            Err(_elapsed) => FetchError::new(
-                FetchErrorKind::Timeout,
-                format!("no complete answer within {:?}", request.timeout),
-            ),
+            Err(_elapsed) => {
+                FetchError::new(FetchErrorKind::Timeout, format!("no complete answer within {:?}", request.timeout))
+            }
         };
         Err(FetchError {
             final_url: Some(progress.url),
@@ -121,18 +120,13 @@ impl Client {
         })
     }
 
-    async fn follow(
-        &self,
-        request: &FetchRequest,
-        progress: &mut Progress,
-    ) -> Result<Fetched, FetchError> {
+    async fn follow(&self, request: &FetchRequest, progress: &mut Progress) -> Result<Fetched, FetchError> {
         loop {
             progress.trace.next_request();
             progress.status = None;
             self.policy().check_url(&progress.url)?;
-            let target = Target::of(&progress.url, true).ok_or_else(|| {
-                FetchError::new(FetchErrorKind::InvalidUrl, "the URL has no host")
-            })?;
+            let target = Target::of(&progress.url, true)
+                .ok_or_else(|| FetchError::new(FetchErrorKind::InvalidUrl, "the URL has no host"))?;
             let (channel, response) = self.get(&target, progress).await?;
             progress.status = Some(response.status());
             if let Some(next) = location(&response, &progress.url)? {
@@ -146,8 +140,7 @@ impl Client {
                 continue;
             }
             let (head, body) = response.into_parts();
-            let (body, was_coded) =
-                decode::read(body, &head.headers, request.max_body_bytes).await?;
+            let (body, was_coded) = decode::read(body, &head.headers, request.max_body_bytes).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
             let mut headers = head.headers;
@@ -168,11 +161,7 @@ impl Client {
     }
 
     /// Sends one `GET`. A pooled connection that turns out to be dead is replaced by a fresh one, once.
-    async fn get(
-        &self,
-        target: &Target,
-        progress: &mut Progress,
-    ) -> Result<(Channel, Response<Incoming>), FetchError> {
+    async fn get(&self, target: &Target, progress: &mut Progress) -> Result<(Channel, Response<Incoming>), FetchError> {
         let answered = match self.try_get(target, progress, false).await {
             Err(failed) if failed.is_stale() => {
                 self.forget(target);
@@ -182,16 +171,10 @@ impl Client {
         };
         let (channel, response) = answered?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(FetchError::new(
-                FetchErrorKind::Protocol,
-                "the server switched protocols unasked",
-            ));
+            return Err(FetchError::new(FetchErrorKind::Protocol, "the server switched protocols unasked"));
         }
         if response.headers().len() > MAX_HEADERS {
-            return Err(FetchError::new(
-                FetchErrorKind::Protocol,
-                "the response's headers are too many",
-            ));
+            return Err(FetchError::new(FetchErrorKind::Protocol, "the response's headers are too many"));
         }
         Ok((channel, response))
     }
@@ -203,46 +186,24 @@ impl Client {
         fresh: bool,
     ) -> Result<(Channel, Response<Incoming>), NoResponse> {
         let trace = &mut progress.trace;
-        let mut channel = self
-            .channel(target, fresh, self.inner.connect_timeout, trace)
-            .await?;
-        let mut request = self.request(
-            &channel,
-            Method::GET,
-            &progress.url,
-            &progress.headers,
-            no_body(),
-            None,
-        )?;
-        request
-            .headers_mut()
-            .entry(header::ACCEPT)
-            .or_insert(HeaderValue::from_static("*/*"));
-        request.headers_mut().insert(
-            header::ACCEPT_ENCODING,
-            HeaderValue::from_static(decode::ACCEPT_ENCODING),
-        );
+        let mut channel = self.channel(target, fresh, self.inner.connect_timeout, trace).await?;
+        let mut request = self.request(&channel, Method::GET, &progress.url, &progress.headers, no_body(), None)?;
+        request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(decode::ACCEPT_ENCODING));
         let asked = tokio::time::Instant::now();
         match channel.exchange(request).await {
             Ok(response) => {
                 trace.timings.first_byte = Some(asked.elapsed());
                 Ok((channel, response))
             }
-            Err(failed) => Err(NoResponse::Exchange {
-                error: failed.error,
-                was_reused: channel.is_reused,
-            }),
+            Err(failed) => Err(NoResponse::Exchange { error: failed.error, was_reused: channel.is_reused }),
         }
     }
 
     /// Reads the small body that redirects have, so that the connection can serve the next request.
     async fn drain(&self, target: Target, channel: Channel, response: Response<Incoming>) {
         let mut body = response.into_body();
-        if body
-            .size_hint()
-            .upper()
-            .is_none_or(|upper| upper > MAX_DRAINED_BYTES)
-        {
+        if body.size_hint().upper().is_none_or(|upper| upper > MAX_DRAINED_BYTES) {
             return;
         }
         let to_end = async {
@@ -281,10 +242,7 @@ fn location(response: &Response<Incoming>, from: &Url) -> Result<Option<Url>, Fe
     };
     let location = String::from_utf8_lossy(location.as_bytes());
     let Ok(mut next) = from.join(&location) else {
-        return Err(FetchError::new(
-            FetchErrorKind::InvalidUrl,
-            "the redirect's Location is not a URL",
-        ));
+        return Err(FetchError::new(FetchErrorKind::InvalidUrl, "the redirect's Location is not a URL"));
     };
     if next.fragment().is_none() {
         next.set_fragment(from.fragment());

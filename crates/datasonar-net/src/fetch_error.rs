@@ -38,10 +38,7 @@ pub enum FetchErrorKind {
 impl FetchErrorKind {
     /// Whether the same request may well succeed a little later.
     pub fn is_transient(self) -> bool {
-        matches!(
-            self,
-            Self::Dns | Self::Connect | Self::Timeout | Self::Protocol
-        )
+        matches!(self, Self::Dns | Self::Connect | Self::Timeout | Self::Protocol)
     }
 
     /// The contract's code for it.
@@ -116,11 +113,8 @@ impl std::error::Error for FetchError {}
 
 impl From<UrlRefused> for FetchError {
     fn from(refused: UrlRefused) -> Self {
-        let kind = if refused.is_blocked_address() {
-            FetchErrorKind::BlockedAddress
-        } else {
-            FetchErrorKind::InvalidUrl
-        };
+        let kind =
+            if refused.is_blocked_address() { FetchErrorKind::BlockedAddress } else { FetchErrorKind::InvalidUrl };
         Self::new(kind, refused.to_string())
     }
 }
@@ -129,17 +123,12 @@ impl From<NoResponse> for FetchError {
     fn from(failed: NoResponse) -> Self {
         let (kind, is_transient) = match &failed {
             NoResponse::Url(_) => (FetchErrorKind::InvalidUrl, false),
-            NoResponse::Connect(ConnectError::Blocked(_)) => {
-                (FetchErrorKind::BlockedAddress, false)
+            NoResponse::Connect(ConnectError::Blocked(_)) => (FetchErrorKind::BlockedAddress, false),
+            NoResponse::Connect(ConnectError::Dns(error)) => {
+                (FetchErrorKind::Dns, error.kind == ResolveErrorKind::Unavailable)
             }
-            NoResponse::Connect(ConnectError::Dns(error)) => (
-                FetchErrorKind::Dns,
-                error.kind == ResolveErrorKind::Unavailable,
-            ),
             NoResponse::Connect(ConnectError::Connect(_)) => (FetchErrorKind::Connect, true),
-            NoResponse::Connect(ConnectError::Tls { transient, .. }) => {
-                (FetchErrorKind::Tls, *transient)
-            }
+            NoResponse::Connect(ConnectError::Tls { transient, .. }) => (FetchErrorKind::Tls, *transient),
             NoResponse::Connect(ConnectError::Timeout(_)) => (FetchErrorKind::Timeout, true),
             NoResponse::Exchange { error, .. } => (FetchErrorKind::Protocol, !error.is_parse()),
         };

@@ -26,14 +26,8 @@ const OURS: [&str; 13] = [
 ];
 
 /// Headers that say nothing about who asks; all others stay behind when a redirect leaves the origin.
-const SAFE_ANYWHERE: [HeaderName; 6] = [
-    header::ACCEPT,
-    header::ACCEPT_LANGUAGE,
-    header::CACHE_CONTROL,
-    header::DNT,
-    header::PRAGMA,
-    header::USER_AGENT,
-];
+const SAFE_ANYWHERE: [HeaderName; 6] =
+    [header::ACCEPT, header::ACCEPT_LANGUAGE, header::CACHE_CONTROL, header::DNT, header::PRAGMA, header::USER_AGENT];
 
 /// Headers that a caller may not set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,10 +54,7 @@ pub fn check_caller_headers(headers: &HeaderMap) -> Result<(), HeadersRefused> {
     if headers.len() > MAX_CALLER_HEADERS {
         return Err(HeadersRefused::TooMany);
     }
-    let bytes: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > MAX_CALLER_HEADER_BYTES {
         return Err(HeadersRefused::TooLarge);
     }
@@ -79,11 +70,7 @@ fn is_ours(name: &HeaderName) -> bool {
 
 /// Leaves out what [`check_caller_headers`] forbids.
 pub(crate) fn allowed(mut headers: HeaderMap) -> HeaderMap {
-    let ours: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_ours(name))
-        .cloned()
-        .collect();
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
     for name in ours {
         headers.remove(name);
     }

@@ -37,9 +37,7 @@ pub use client::{Client, ClientError, ClientOptions};
 pub use dial::{Connection, Dial, TcpDialer};
 pub use fetch::{FetchRequest, Fetched};
 pub use fetch_error::{FetchError, FetchErrorKind};
-pub use headers::{
-    HeadersRefused, MAX_CALLER_HEADER_BYTES, MAX_CALLER_HEADERS, check_caller_headers,
-};
+pub use headers::{HeadersRefused, MAX_CALLER_HEADER_BYTES, MAX_CALLER_HEADERS, check_caller_headers};
 pub use post::{PostOutcome, PostRequest, PostResponse};
 pub use post_error::{PostError, PostErrorKind};
 pub use resolve::{Resolve, ResolveError, ResolveErrorKind, SystemResolver};

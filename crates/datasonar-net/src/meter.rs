@@ -60,10 +60,7 @@ impl Meter {
             source_error: None,
             write_broken: false,
         };
-        Self {
-            state: Mutex::new(state),
-            sent: Notify::new(),
-        }
+        Self { state: Mutex::new(state), sent: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,9 +118,7 @@ impl Meter {
         let state = self.lock();
         match state.sent {
             Some(sent) => (sent + response, Waiting::Response),
-            None if state.source_waiting && state.flushed => {
-                (state.progress + stall, Waiting::Source)
-            }
+            None if state.source_waiting && state.flushed => (state.progress + stall, Waiting::Source),
             None => (state.progress + stall, Waiting::Upload),
         }
     }
@@ -177,11 +172,7 @@ impl Metered {
 }
 
 impl AsyncRead for Metered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
             // A peer that closes TCP without TLS's close_notify. Bodies with a length or in chunks notice when they were cut
             // short; for the rest this is what browsers accept.
@@ -192,11 +183,7 @@ impl AsyncRead for Metered {
 }
 
 impl AsyncWrite for Metered {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_broken() {
             return Poll::Pending;
         }

@@ -41,10 +41,7 @@ struct Entry {
 
 impl Pool {
     pub(crate) fn new(per_target: usize) -> Self {
-        Self {
-            per_target,
-            idle: Mutex::default(),
-        }
+        Self { per_target, idle: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
@@ -91,14 +88,7 @@ impl Pool {
         let id = idle.next;
         idle.next += 1;
         idle.by_target.entry(target.clone()).or_default().push(id);
-        idle.entries.insert(
-            id,
-            Entry {
-                target,
-                channel,
-                expires: Instant::now() + keep,
-            },
-        );
+        idle.entries.insert(id, Entry { target, channel, expires: Instant::now() + keep });
         if !idle.is_swept {
             idle.is_swept = true;
             tokio::spawn(sweep(Arc::downgrade(self)));
@@ -118,12 +108,7 @@ impl Pool {
         let mut idle = self.lock();
         let now = Instant::now();
         let gone = |entry: &Entry| entry.expires <= now || entry.channel.is_closed();
-        let expired: Vec<u64> = idle
-            .entries
-            .iter()
-            .filter(|(_, entry)| gone(entry))
-            .map(|(id, _)| *id)
-            .collect();
+        let expired: Vec<u64> = idle.entries.iter().filter(|(_, entry)| gone(entry)).map(|(id, _)| *id).collect();
         for id in expired {
             idle.remove(id);
         }

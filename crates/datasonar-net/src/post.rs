@@ -110,35 +110,18 @@ impl Client {
     pub async fn post(&self, request: PostRequest) -> PostOutcome {
         let mut trace = Trace::start();
         let result = self.try_post(request, &mut trace).await;
-        PostOutcome {
-            remote: trace.remote,
-            timings: trace.timings(),
-            result,
-        }
+        PostOutcome { remote: trace.remote, timings: trace.timings(), result }
     }
 
-    async fn try_post(
-        &self,
-        request: PostRequest,
-        trace: &mut Trace,
-    ) -> Result<PostResponse, PostError> {
-        let PostRequest {
-            method,
-            mut url,
-            mut headers,
-            body,
-            ..
-        } = request;
+    async fn try_post(&self, request: PostRequest, trace: &mut Trace) -> Result<PostResponse, PostError> {
+        let PostRequest { method, mut url, mut headers, body, .. } = request;
         if request.https_only && url.scheme() != "https" {
-            return Err(PostError::new(
-                PostErrorKind::NotHttps,
-                "the URL is not https",
-            ));
+            return Err(PostError::new(PostErrorKind::NotHttps, "the URL is not https"));
         }
         self.policy().check_url(&url)?;
         credentials::take(&mut url, &mut headers);
-        let target = Target::of(&url, false)
-            .ok_or_else(|| PostError::new(PostErrorKind::InvalidUrl, "the URL has no host"))?;
+        let target =
+            Target::of(&url, false).ok_or_else(|| PostError::new(PostErrorKind::InvalidUrl, "the URL has no host"))?;
         let limits = Limits {
             stall: request.stall_timeout,
             response: request.response_timeout,
@@ -149,11 +132,8 @@ impl Client {
         let mut body = UploadBody::new(body);
         let mut fresh = false;
         loop {
-            let mut channel = self
-                .channel(&target, fresh, request.connect_timeout, trace)
-                .await?;
-            let message =
-                self.request(&channel, method.clone(), &url, &headers, body, Some(length))?;
+            let mut channel = self.channel(&target, fresh, request.connect_timeout, trace).await?;
+            let message = self.request(&channel, method.clone(), &url, &headers, body, Some(length))?;
             let asked = Instant::now();
             match upload(&mut channel, message, &limits).await {
                 Ok(response) => {
@@ -166,10 +146,7 @@ impl Client {
                     self.forget(&target);
                 }
                 Err(Failed::NotSent(_)) => {
-                    return Err(PostError::new(
-                        PostErrorKind::Reset,
-                        "the connection was closed at once",
-                    ));
+                    return Err(PostError::new(PostErrorKind::Reset, "the connection was closed at once"));
                 }
                 Err(Failed::Broken(error)) => return Err(error),
             }
@@ -190,12 +167,7 @@ impl Client {
         if !truncated && !switched && channel.meter.is_sent() {
             self.release(target, channel, keep(&head.headers));
         }
-        PostResponse {
-            status: head.status,
-            headers: head.headers,
-            body,
-            truncated,
-        }
+        PostResponse { status: head.status, headers: head.headers, body, truncated }
     }
 }
 
@@ -223,7 +195,7 @@ async fn upload(
     let exchange = channel.exchange(request);
     tokio::pin!(exchange);
     loop {
-        let (until, waiting) = meter.deadline(limits.stall, limits.response);
+        let (until, _) = meter.deadline(limits.stall, limits.response);
         tokio::select! {
             biased;
             answered = &mut exchange => match answered {
@@ -238,7 +210,9 @@ async fn upload(
             },
             () = meter.sent() => {}
             () = sleep_until(until) => {
-                if meter.deadline(limits.stall, limits.response).0 > until {
+                // What moved while we slept has moved the deadline too.
+                let (until, waiting) = meter.deadline(limits.stall, limits.response);
+                if until > Instant::now() {
                     continue;
                 }
                 return match waiting {
@@ -281,23 +255,13 @@ async fn read_some(mut body: Incoming, limits: &Limits) -> (Bytes, bool) {
 
 /// How long the connection may be kept: a second less than the receiver says, and never longer than [`KEEP`].
 fn keep(headers: &HeaderMap) -> Duration {
-    let named = headers
-        .get("keep-alive")
-        .and_then(|value| value.to_str().ok());
-    let seconds = named
-        .into_iter()
-        .flat_map(|value| value.split(','))
-        .find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            name.trim()
-                .eq_ignore_ascii_case("timeout")
-                .then(|| value.trim().parse::<u64>().ok())?
-        });
+    let named = headers.get("keep-alive").and_then(|value| value.to_str().ok());
+    let seconds = named.into_iter().flat_map(|value| value.split(',')).find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().parse::<u64>().ok())?
+    });
     match seconds {
-        _ if headers
-            .get(header::CONNECTION)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close")) =>
-        {
+        _ if headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close")) => {
             Duration::ZERO
         }
         Some(seconds) => KEEP.min(Duration::from_secs(seconds.saturating_sub(1))),

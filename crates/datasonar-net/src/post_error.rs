@@ -63,26 +63,13 @@ pub struct PostError {
 
 impl PostError {
     pub(crate) fn new(kind: PostErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 
     /// The connection broke after `written` bytes of the request.
     pub(crate) fn broken(error: &hyper::Error, written: u64) -> Self {
-        let kind = if error.is_parse() {
-            PostErrorKind::Protocol
-        } else {
-            PostErrorKind::Reset
-        };
-        Self::new(
-            kind,
-            format!(
-                "{} ({written} bytes of the request were sent)",
-                explain(error)
-            ),
-        )
+        let kind = if error.is_parse() { PostErrorKind::Protocol } else { PostErrorKind::Reset };
+        Self::new(kind, format!("{} ({written} bytes of the request were sent)", explain(error)))
     }
 
     /// A stable code for it.
@@ -93,11 +80,7 @@ impl PostError {
 
 impl From<UrlRefused> for PostError {
     fn from(refused: UrlRefused) -> Self {
-        let kind = if refused.is_blocked_address() {
-            PostErrorKind::BlockedAddress
-        } else {
-            PostErrorKind::InvalidUrl
-        };
+        let kind = if refused.is_blocked_address() { PostErrorKind::BlockedAddress } else { PostErrorKind::InvalidUrl };
         Self::new(kind, refused.to_string())
     }
 }

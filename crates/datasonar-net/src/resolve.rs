@@ -45,18 +45,12 @@ pub struct ResolveError {
 impl ResolveError {
     /// The name does not exist or has no address.
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            kind: ResolveErrorKind::NotFound,
-            message: message.into(),
-        }
+        Self { kind: ResolveErrorKind::NotFound, message: message.into() }
     }
 
     /// The servers did not answer, or failed.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self {
-            kind: ResolveErrorKind::Unavailable,
-            message: message.into(),
-        }
+        Self { kind: ResolveErrorKind::Unavailable, message: message.into() }
     }
 }
 
@@ -76,11 +70,8 @@ impl SystemResolver {
     }
 
     async fn resolver(&self) -> Result<&TokioResolver, ResolveError> {
-        let failed = |error: NetError| {
-            ResolveError::unavailable(format!(
-                "the system's DNS configuration is unusable: {error}"
-            ))
-        };
+        let failed =
+            |error: NetError| ResolveError::unavailable(format!("the system's DNS configuration is unusable: {error}"));
         self.resolver
             .get_or_try_init(|| async {
                 let mut builder = TokioResolver::builder_tokio().map_err(failed)?;
@@ -99,10 +90,7 @@ impl Resolve for SystemResolver {
     async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let bare = host.strip_suffix('.').unwrap_or(host);
         if is_localhost(bare) {
-            return Ok(vec![
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ]);
+            return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         }
         let resolver = self.resolver().await?;
         // A name with a dot in it is tried as it stands, so that the search list (five suffixes in a Kubernetes pod) costs
@@ -115,9 +103,7 @@ impl Resolve for SystemResolver {
             (false, false) => (relative, None),
         };
         let found = match (resolver.lookup_ip(first).await, second) {
-            (Err(error), Some(second)) if error.is_no_records_found() => {
-                resolver.lookup_ip(second).await
-            }
+            (Err(error), Some(second)) if error.is_no_records_found() => resolver.lookup_ip(second).await,
             (found, _) => found,
         };
         match found {
@@ -130,12 +116,10 @@ impl Resolve for SystemResolver {
 fn explain(host: &str, error: &NetError) -> ResolveError {
     match error {
         error if error.is_nx_domain() => ResolveError::not_found(format!("{host} does not exist")),
-        error if error.is_no_records_found() => {
-            ResolveError::not_found(format!("{host} has no address"))
+        error if error.is_no_records_found() => ResolveError::not_found(format!("{host} has no address")),
+        NetError::Dns(DnsError::ResponseCode(code)) => {
+            ResolveError::unavailable(format!("resolving {host} failed: the DNS server answered {code}"))
         }
-        NetError::Dns(DnsError::ResponseCode(code)) => ResolveError::unavailable(format!(
-            "resolving {host} failed: the DNS server answered {code}"
-        )),
         NetError::Timeout => ResolveError::unavailable(format!("resolving {host} timed out")),
         NetError::Proto(_) => ResolveError::not_found(format!("{host} is not a valid DNS name")),
         error => ResolveError::unavailable(format!("resolving {host} failed: {error}")),

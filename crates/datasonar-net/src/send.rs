@@ -44,10 +44,7 @@ impl Client {
         sent.map_err(|error| {
             let mut shown = url;
             credentials::take(&mut shown, &mut HeaderMap::new());
-            FetchError {
-                final_url: Some(shown),
-                ..error
-            }
+            FetchError { final_url: Some(shown), ..error }
         })
     }
 
@@ -67,9 +64,7 @@ impl Client {
         let mut fresh = false;
         let mut trace = Trace::start();
         loop {
-            let mut channel = self
-                .channel(&target, fresh, self.inner.connect_timeout, &mut trace)
-                .await?;
+            let mut channel = self.channel(&target, fresh, self.inner.connect_timeout, &mut trace).await?;
             let request = self.request(&channel, method.clone(), &url, &headers, body, length)?;
             match channel.exchange(request).await {
                 Ok(response) => {
@@ -91,11 +86,7 @@ impl Client {
                         if let Some(message) = channel.meter.source_error() {
                             return Err(FetchError::new(FetchErrorKind::Protocol, message));
                         }
-                        return Err(NoResponse::Exchange {
-                            error: failed.error,
-                            was_reused: false,
-                        }
-                        .into());
+                        return Err(NoResponse::Exchange { error: failed.error, was_reused: false }.into());
                     }
                 },
             }
@@ -107,10 +98,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = FetchError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let ended = frame.is_none() || self.body.is_end_stream();
         if let Some((client, target, channel)) = self.connection.take_if(|_| ended)
@@ -118,9 +106,9 @@ impl Body for ResponseBody {
         {
             client.release(target, channel, FETCH_KEEP);
         }
-        Poll::Ready(frame.map(|frame| {
-            frame.map_err(|error| FetchError::new(FetchErrorKind::Protocol, explain(&error)))
-        }))
+        Poll::Ready(
+            frame.map(|frame| frame.map_err(|error| FetchError::new(FetchErrorKind::Protocol, explain(&error)))),
+        )
     }
 
     fn is_end_stream(&self) -> bool {

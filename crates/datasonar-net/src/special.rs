@@ -32,11 +32,7 @@ const BLOCKS4: [Block4; 17] = [
     (Ipv4Addr::BROADCAST, 32, "the broadcast address"),
     (Ipv4Addr::new(0, 0, 0, 0), 8, "a \"this network\" address"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "a private address"),
-    (
-        Ipv4Addr::new(100, 64, 0, 0),
-        10,
-        "a carrier-grade NAT address",
-    ),
+    (Ipv4Addr::new(100, 64, 0, 0), 10, "a carrier-grade NAT address"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "a loopback address"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "a link-local address"),
     (Ipv4Addr::new(172, 16, 0, 0), 12, "a private address"),
@@ -45,11 +41,7 @@ const BLOCKS4: [Block4; 17] = [
     (Ipv4Addr::new(192, 88, 99, 0), 24, "a 6to4 relay address"),
     (Ipv4Addr::new(192, 168, 0, 0), 16, "a private address"),
     (Ipv4Addr::new(198, 18, 0, 0), 15, "a benchmarking address"),
-    (
-        Ipv4Addr::new(198, 51, 100, 0),
-        24,
-        "a documentation address",
-    ),
+    (Ipv4Addr::new(198, 51, 100, 0), 24, "a documentation address"),
     (Ipv4Addr::new(203, 0, 113, 0), 24, "a documentation address"),
     (Ipv4Addr::new(224, 0, 0, 0), 4, "a multicast address"),
     (Ipv4Addr::new(240, 0, 0, 0), 4, "a reserved address"),
@@ -95,9 +87,7 @@ pub(crate) fn not_global(ip: IpAddr) -> Option<&'static str> {
             .find(|(net, len, _)| (ip.to_bits() ^ net.to_bits()) >> (32 - len) == 0)
             .map(|(_, _, why)| *why),
         IpAddr::V6(ip) => {
-            let block = BLOCKS6
-                .iter()
-                .find(|(net, len, _)| (ip.to_bits() ^ net.to_bits()) >> (128 - len) == 0);
+            let block = BLOCKS6.iter().find(|(net, len, _)| (ip.to_bits() ^ net.to_bits()) >> (128 - len) == 0);
             match block {
                 Some((_, _, why)) => Some(*why),
                 None if ip.segments()[0] & 0xe000 == 0x2000 => None,
@@ -125,13 +115,7 @@ pub(crate) struct Wrapped {
 pub(crate) fn wrapped(ip: Ipv6Addr) -> Option<Wrapped> {
     let s = ip.segments();
     let of = |hi: u16, lo: u16| Some(Ipv4Addr::from_bits(u32::from(hi) << 16 | u32::from(lo)));
-    let one = |form, inner| {
-        Some(Wrapped {
-            form,
-            inner: [inner, None],
-            transparent: true,
-        })
-    };
+    let one = |form, inner| Some(Wrapped { form, inner: [inner, None], transparent: true });
     match s {
         // `::` and `::1` are addresses in their own right.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
@@ -139,27 +123,19 @@ pub(crate) fn wrapped(ip: Ipv6Addr) -> Option<Wrapped> {
         [0, 0, 0, 0, 0, 0, hi, lo] => one("IPv4-compatible", of(hi, lo)),
         [0, 0, 0, 0, 0xffff, 0, hi, lo] => one("IPv4-translated", of(hi, lo)),
         [0x64, 0xff9b, 0, 0, 0, 0, hi, lo] => one("NAT64", of(hi, lo)),
-        [0x64, 0xff9b, 1, 0, 0, 0, hi, lo] => Some(Wrapped {
-            form: "NAT64",
-            inner: [of(hi, lo), None],
-            transparent: false,
-        }),
+        [0x64, 0xff9b, 1, 0, 0, 0, hi, lo] => {
+            Some(Wrapped { form: "NAT64", inner: [of(hi, lo), None], transparent: false })
+        }
         // RFC 6052, section 2.2: with a /48 prefix the address steps over the octet at bits 64 to 71.
         [0x64, 0xff9b, 1, hi, mid, last, ..] => {
             let lo = (mid & 0xff) << 8 | last >> 8;
-            Some(Wrapped {
-                form: "NAT64",
-                inner: [of(hi, lo), None],
-                transparent: false,
-            })
+            Some(Wrapped { form: "NAT64", inner: [of(hi, lo), None], transparent: false })
         }
         [0x2002, hi, lo, ..] => one("6to4", of(hi, lo)),
         // RFC 4380, section 4: the server as it is, the client with every bit inverted.
-        [0x2001, 0, server_hi, server_lo, _, _, hi, lo] => Some(Wrapped {
-            form: "Teredo",
-            inner: [of(!hi, !lo), of(server_hi, server_lo)],
-            transparent: true,
-        }),
+        [0x2001, 0, server_hi, server_lo, _, _, hi, lo] => {
+            Some(Wrapped { form: "Teredo", inner: [of(!hi, !lo), of(server_hi, server_lo)], transparent: true })
+        }
         _ => None,
     }
 }

@@ -34,12 +34,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            remote: None,
-            timings: Timings::default(),
-            stage: "connecting to",
-        }
+        Self { started: Instant::now(), remote: None, timings: Timings::default(), stage: "connecting to" }
     }
 
     /// Forgets the parts of an earlier request; the whole goes on.
@@ -50,9 +45,6 @@ impl Trace {
 
     /// The timings up to now.
     pub(crate) fn timings(&self) -> Timings {
-        Timings {
-            total: self.started.elapsed(),
-            ..self.timings
-        }
+        Timings { total: self.started.elapsed(), ..self.timings }
     }
 }
