@@ -3,6 +3,7 @@
 //! What a resolver answers is never trusted: every address is checked against the policy afterwards, by the connector.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_resolver::TokioResolver;
@@ -11,6 +12,15 @@ use hickory_resolver::net::{DnsError, NetError};
 use tokio::sync::OnceCell;
 
 use crate::address::is_localhost;
+
+/// How many answers are cached.
+const CACHE_RECORDS: u64 = 16 * 1024;
+
+/// The longest an answer is believed, whatever its time to live.
+const MAX_POSITIVE_TTL: Duration = Duration::from_secs(3600);
+
+/// The longest an absence is believed: someone may just be setting up the name they are trying.
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(60);
 
 /// Turns a host name into addresses.
 ///
@@ -56,7 +66,7 @@ impl ResolveError {
 
 /// Resolves as the machine is configured to: `/etc/hosts`, then the servers of `/etc/resolv.conf`.
 ///
-/// Answers are cached for their time to live. DNSSEC is off (not compiled in): it is left to the servers. `localhost` and names under it are
+/// Answers are cached for their time to live, absences for a minute at most. DNSSEC is off (not compiled in): it is left to the servers. `localhost` and names under it are
 /// `127.0.0.1` and `::1` without asking anyone (RFC 6761, section 6.3). The configuration is read at the first use.
 #[derive(Default)]
 pub struct SystemResolver {
@@ -78,7 +88,10 @@ impl SystemResolver {
                 let options = builder.options_mut();
                 options.use_hosts_file = ResolveHosts::Always;
                 options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
-                options.cache_size = 4096;
+                options.cache_size = CACHE_RECORDS;
+                options.max_active_requests = 256;
+                options.positive_max_ttl = Some(MAX_POSITIVE_TTL);
+                options.negative_max_ttl = Some(MAX_NEGATIVE_TTL);
                 builder.build().map_err(failed)
             })
             .await

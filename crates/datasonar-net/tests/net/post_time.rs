@@ -129,3 +129,21 @@ async fn the_clocks_of_one_post_do_not_run_on_into_the_next() {
     client.post(post("http://site.example/", "x")).await.result.unwrap();
     assert_eq!(world.dials(), 2, "idle for longer than connections are kept");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_is_given_up_closes_its_connection() {
+    let (closed, mut on_close) = tokio::sync::mpsc::unbounded_channel();
+    let world = one_peer(move |mut peer| {
+        let closed = closed.clone();
+        async move {
+            peer.request().await;
+            peer.hang().await;
+            closed.send(Instant::now()).unwrap();
+        }
+    });
+    let client = world.client();
+    let started = Instant::now();
+    let given_up = tokio::time::timeout(Duration::from_secs(5), client.post(post("http://site.example/", "x"))).await;
+    assert!(given_up.is_err());
+    assert_eq!(on_close.recv().await.unwrap() - started, Duration::from_secs(5));
+}

@@ -150,3 +150,93 @@ fn a_root_that_is_none_is_refused() {
     let made = Client::new(ClientOptions { extra_roots, ..World::new().options() });
     assert!(made.unwrap_err().to_string().starts_with("a certificate authority's certificate is unusable"));
 }
+
+#[tokio::test]
+async fn a_dead_http2_connection_is_replaced_unnoticed() {
+    let authority = authority("ours");
+    let acceptor = authority.acceptor(&["site.example"], false, &["h2"]);
+    let world = World::new();
+    world.name("site.example", &[&["1.1.1.1"]]).at("1.1.1.1:443", move |peer| {
+        let acceptor = acceptor.clone();
+        async move {
+            let stream = acceptor.accept(peer.stream).await.unwrap();
+            // Answers one request and is gone at the second.
+            let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let gone = Arc::new(tokio::sync::Notify::new());
+            let signal = Arc::clone(&gone);
+            let answer = service_fn(move |_: http::Request<hyper::body::Incoming>| {
+                let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+                let signal = Arc::clone(&signal);
+                async move {
+                    if !first {
+                        signal.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"page"))))
+                }
+            });
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let serving = builder.serve_connection(TokioIo::new(stream), answer);
+            tokio::select! {
+                _ = serving => {}
+                () = gone.notified() => {}
+            }
+        }
+    });
+    let client = trusting(&world, &authority);
+    for n in 1..=3 {
+        assert_eq!(client.fetch(get("https://site.example/")).await.unwrap().body, "page");
+        assert_eq!(world.dials(), n);
+    }
+}
+
+#[tokio::test]
+async fn http2_headers_have_the_same_limit() {
+    let authority = authority("ours");
+    for (value, count) in [(70_000, 1), (1, 201)] {
+        let acceptor = authority.acceptor(&["site.example"], false, &["h2"]);
+        let world = World::new();
+        world.name("site.example", &[&["1.1.1.1"]]).at("1.1.1.1:443", move |peer| {
+            let acceptor = acceptor.clone();
+            async move {
+                let stream = acceptor.accept(peer.stream).await.unwrap();
+                let answer = service_fn(move |_: http::Request<hyper::body::Incoming>| async move {
+                    let mut response = Response::new(Full::new(Bytes::new()));
+                    for _ in 0..count {
+                        let value = http::HeaderValue::try_from("x".repeat(value)).unwrap();
+                        response.headers_mut().append("x", value);
+                    }
+                    Ok::<_, Infallible>(response)
+                });
+                let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+            }
+        });
+        let error = trusting(&world, &authority).fetch(get("https://site.example/")).await.unwrap_err();
+        assert_eq!(error.kind, FetchErrorKind::Protocol, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn closing_without_ceremony_ends_a_body_that_has_no_length() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let authority = authority("ours");
+    for (head, whole) in [("", true), ("content-length: 100\r\n", false), ("transfer-encoding: chunked\r\n", false)] {
+        let acceptor = authority.acceptor(&["site.example"], false, &[]);
+        let world = World::new();
+        world.name("site.example", &[&["1.1.1.1"]]).at("1.1.1.1:443", move |peer| {
+            let acceptor = acceptor.clone();
+            async move {
+                let mut stream = acceptor.accept(peer.stream).await.unwrap();
+                assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+                stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n4\r\npage").as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                // Dropped without close_notify.
+            }
+        });
+        let fetched = trusting(&world, &authority).fetch(get("https://site.example/")).await;
+        match whole {
+            true => assert_eq!(fetched.unwrap().body, "4\r\npage"),
+            false => assert_eq!(fetched.unwrap_err().kind, FetchErrorKind::Protocol),
+        }
+    }
+}
