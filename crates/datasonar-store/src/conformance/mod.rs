@@ -1,1 +1,103 @@
-//! Conformance.
+//! The suite that every store must pass.
+//!
+//! **Role.** Each public function here is one check of what [`Store`](crate::Store) promises, on a store that is empty
+//! and the check's own. [`conformance!`](crate::conformance!) makes a test of each, for a function that makes such a
+//! store. What wraps a store, to inject faults or to count, can be put to the same suite.
+//!
+//! **What it does not do.** It does not look into the store: a check knows the trait and nothing below it. Durability
+//! and speed are each store's own tests.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "checks fail by panicking, in tests only")]
+
+pub mod accounts;
+pub mod claims;
+pub mod deliveries;
+pub mod jobs;
+pub mod leases;
+pub mod lists;
+pub mod model;
+pub mod races;
+pub mod replays;
+pub mod samples;
+pub mod secrets;
+pub mod upkeep;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::Store;
+
+/// An empty store for one check.
+pub struct Fixture {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What must live as long as the store does, such as its directory.
+    pub keep: Box<dyn Any + Send>,
+}
+
+/// Makes a `#[tokio::test]` of every check of the suite. `$make` is a path to an `async fn() -> Fixture`.
+///
+/// The calling crate needs `tokio` with its macros and multi-threaded runtime.
+#[macro_export]
+macro_rules! conformance {
+    ($make:path) => {
+        $crate::conformance!(@checks $make;
+            accounts: set_up_fills_an_empty_store_once, accounts_are_found, keys_authenticate_until_revoked,
+                keys_are_listed_by_account, the_same_key_is_refused, usage_sums_days_and_scopes;
+            secrets: the_newest_signs_first, rotation_lets_the_old_one_overlap, a_shorter_overlap_counts,
+                ten_sign_at_most, secrets_keep_to_their_scope;
+            jobs: a_job_is_kept_as_submitted, a_job_without_tasks_is_refused, the_same_id_is_refused,
+                jobs_keep_to_their_scope, a_repeated_request_is_answered_again, another_request_is_a_mismatch,
+                idempotency_keys_keep_to_their_scope, idempotency_keys_expire_after_a_day, a_batch_completes,
+                a_scrape_fails_with_its_page, a_batch_never_fails_with_a_page, a_job_without_endpoint_owes_nothing,
+                results_are_read_in_order_without_gaps, segments_are_kept_in_order,
+                segments_that_do_not_fit_are_refused, counts_that_do_not_add_up_are_refused,
+                a_cancelled_job_fails_and_keeps_its_pages, cancelling_twice_is_no_error, an_ended_job_is_not_cancelled,
+                five_thousand_tasks;
+            lists: jobs_come_newest_first_in_pages, jobs_are_filtered, deliveries_come_newest_first_in_pages,
+                deliveries_are_filtered;
+            claims: a_claim_tells_all_that_is_needed, inline_input_is_cut, the_first_claim_starts_the_job,
+                nothing_to_claim, a_limit_of_nothing, tasks_come_in_order, accounts_take_turns, jobs_take_turns,
+                the_environments_of_an_account_share_its_turns, a_new_job_comes_before_all,
+                a_lone_job_gets_everything, no_job_gets_more_than_its_share_beside_another,
+                held_tasks_count_towards_the_share, two_full_jobs_get_no_more,
+                a_job_that_gave_its_last_does_not_wait, newcomers_only_serves_newcomers,
+                a_single_scrape_is_served_beside_a_large_batch;
+            leases: an_expired_lease_is_claimed_again, a_stale_finish_changes_nothing, a_late_finish_counts_unless_taken,
+                a_task_is_finished_once, a_renewed_lease_does_not_expire, renewals_tell_each_lease_its_fate,
+                a_lapsed_lease_can_be_renewed_unless_taken, released_tasks_are_claimed_at_once,
+                a_released_lease_is_worth_nothing, a_stale_release_changes_nothing, freed_leases_are_worth_nothing,
+                lapsed_leases_are_worth_nothing_once_given_back,
+                unknown_leases_are_lost;
+            deliveries: an_ended_job_owes_one_delivery, a_claim_tells_what_an_attempt_needs, expired_secrets_do_not_sign,
+                the_longest_due_comes_first, a_held_delivery_is_not_claimed, a_delivery_not_due_is_not_claimed,
+                an_expired_delivery_lease_is_claimed_again, a_stale_attempt_changes_nothing,
+                a_delivery_lease_is_renewed, a_delivery_is_released, attempts_are_logged_in_full,
+                failures_follow_the_verdict, what_was_delivered_stays_delivered, freed_deliveries_are_due_again,
+                the_next_due_time_is_told, deliveries_keep_to_their_scope;
+            replays: a_failed_delivery_is_replayed, a_double_click_sends_once, a_delivered_one_is_sent_again,
+                a_replay_asked_for_during_an_automatic_attempt_follows_it,
+                a_replay_asked_for_during_a_replay_changes_nothing, a_replay_survives_a_lapsed_lease,
+                a_replay_survives_a_release, a_replay_outlives_the_one_who_held_before,
+                replays_do_not_count_as_automatic, an_expired_result_is_not_replayed, replays_keep_to_their_scope;
+            upkeep: results_expire, results_that_are_owed_are_kept, expiry_is_bounded, logs_are_deleted,
+                idempotency_keys_are_deleted, unknown_jobs_are_told, totals_count, ping_answers;
+            races: parallel_claimers_never_share_a_task, parallel_finishers_end_the_job_once,
+                twenty_submissions_with_one_key_make_one_job, parallel_dispatchers_never_share_a_delivery,
+                two_finishers_of_one_lease, a_caller_that_goes_away_harms_nobody;
+            model: random_steps_keep_to_the_model;
+        );
+    };
+    (@checks $make:path; $($module:ident: $($check:ident),+;)+) => {$(
+        mod $module {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $check() {
+                    let fixture = $make().await;
+                    $crate::conformance::$module::$check(std::sync::Arc::clone(&fixture.store)).await;
+                }
+            )+
+        }
+    )+};
+}

@@ -150,11 +150,18 @@ pub(super) fn release(connection: &Connection, lease: DeliveryLease, next_attemp
     Ok(())
 }
 
-/// Gives back every lease on a delivery.
+/// Gives back every lease on a delivery, those too that have run out and were taken back, but whose holder might yet
+/// come.
 pub(super) fn free(connection: &Connection) -> Result<()> {
-    const UPDATE: &str = "UPDATE deliveries SET epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
-        WHERE lease_expires_at IS NOT NULL";
-    connection.prepare_cached(UPDATE)?.execute([])?;
+    const UPDATE: [&str; 2] = [
+        "UPDATE deliveries SET epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
+            WHERE lease_expires_at IS NOT NULL",
+        "UPDATE deliveries SET epoch = epoch + 1, owner = NULL
+            WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL AND owner IS NOT NULL",
+    ];
+    for update in UPDATE {
+        connection.prepare_cached(update)?.execute([])?;
+    }
     Ok(())
 }
 

@@ -149,3 +149,151 @@ impl Sharing {
         grants.into_iter().map(|(job, (account, tasks, _))| Grant { account, job, tasks }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ProcessId;
+
+    /// Accounts in order, each with its jobs in order; counts what was looked at.
+    struct Listed {
+        accounts: VecDeque<AccountId>,
+        jobs: HashMap<AccountId, VecDeque<Candidate>>,
+        looked_at: usize,
+    }
+
+    impl Listed {
+        /// Jobs are numbered through; each account's are given by their tasks.
+        fn new(accounts: &[Vec<u32>]) -> Self {
+            let mut number = 0;
+            let mut listed = Self { accounts: VecDeque::new(), jobs: HashMap::new(), looked_at: 0 };
+            for (index, jobs) in accounts.iter().enumerate() {
+                let account = AccountId(Uuid::from_u128(index as u128));
+                listed.accounts.push_back(account);
+                let candidates = jobs.iter().map(|&tasks| {
+                    number += 1;
+                    Candidate { job: job(number - 1), tasks }
+                });
+                listed.jobs.insert(account, candidates.collect());
+            }
+            listed
+        }
+    }
+
+    impl Candidates for Listed {
+        type Error = Infallible;
+
+        fn next_account(&mut self) -> Result<Option<AccountId>, Infallible> {
+            Ok(self.accounts.pop_front())
+        }
+
+        fn next_job(&mut self, account: AccountId) -> Result<Option<Candidate>, Infallible> {
+            self.looked_at += 1;
+            Ok(self.jobs.get_mut(&account).and_then(VecDeque::pop_front))
+        }
+    }
+
+    fn job(number: u128) -> JobId {
+        JobId(Uuid::from_u128(number))
+    }
+
+    fn claim(limit: u32, per_job: u32, held: &[(u128, u32)]) -> ClaimTasks {
+        ClaimTasks {
+            owner: ProcessId(Uuid::nil()),
+            limit,
+            per_job,
+            held: held.iter().map(|&(number, tasks)| (job(number), tasks)).collect(),
+            newcomers_only: false,
+            now: Timestamp::UNIX_EPOCH,
+            lease: Duration::ZERO,
+        }
+    }
+
+    /// What each job gets, in the order of the jobs' last turns.
+    fn shared(accounts: &[Vec<u32>], claim: &ClaimTasks) -> Vec<(u128, u32)> {
+        let Ok(grants) = allocate(claim, &mut Listed::new(accounts));
+        grants.into_iter().map(|grant| (grant.job.0.as_u128(), grant.tasks)).collect()
+    }
+
+    #[test]
+    fn turns_go_round() {
+        assert_eq!(shared(&[vec![9], vec![9], vec![9]], &claim(2, 9, &[])), [(0, 1), (1, 1)]);
+        assert_eq!(shared(&[vec![9], vec![9], vec![9]], &claim(4, 9, &[])), [(1, 1), (2, 1), (0, 2)]);
+        assert_eq!(shared(&[vec![9, 9, 9], vec![9]], &claim(6, 9, &[])), [(0, 1), (1, 1), (2, 1), (3, 3)]);
+        assert_eq!(shared(&[vec![1, 1], vec![9]], &claim(6, 9, &[])), [(0, 1), (1, 1), (2, 4)]);
+    }
+
+    #[test]
+    fn shares_are_kept_while_another_waits() {
+        assert_eq!(shared(&[vec![9, 9]], &claim(8, 3, &[])), [(0, 3), (1, 3)]);
+        assert_eq!(shared(&[vec![9, 9]], &claim(8, 3, &[(0, 2)])), [(0, 1), (1, 3)]);
+        assert_eq!(shared(&[vec![9, 9]], &claim(8, 3, &[(0, 3), (1, 7)])), []);
+        assert_eq!(shared(&[vec![9], vec![2]], &claim(8, 3, &[])), [(1, 2), (0, 6)]);
+        assert_eq!(shared(&[vec![9]], &claim(8, 3, &[(0, 100)])), [(0, 8)]);
+        assert_eq!(shared(&[vec![9, 9]], &claim(8, 0, &[])), [(0, 1), (1, 1)], "no share at all would starve both");
+    }
+
+    #[test]
+    fn no_more_is_looked_at_than_needed() {
+        let mut listed = Listed::new(&vec![vec![1; 100]; 100]);
+        let held: Vec<_> = (0..3).map(|number| (number, 5)).collect();
+        let Ok(grants) = allocate(&claim(8, 5, &held), &mut listed);
+        assert_eq!(grants.len(), 8);
+        assert_eq!(listed.looked_at, 8 + 3);
+    }
+
+    proptest! {
+        #[test]
+        fn sharing_is_fair(
+            accounts in prop::collection::vec(prop::collection::vec(1_u32..12, 1..5), 0..5),
+            limit in 0_u32..40,
+            per_job in 1_u32..8,
+            held in prop::collection::btree_map(0_u128..12, 1_u32..10, 0..4),
+            newcomers_only in any::<bool>(),
+        ) {
+            let held: Vec<_> = held.into_iter().collect();
+            let claim = ClaimTasks { newcomers_only, ..claim(limit, per_job, &held) };
+            let held: BTreeMap<_, _> = held.into_iter().collect();
+            let granted: BTreeMap<_, _> = shared(&accounts, &claim).into_iter().collect();
+            let tasks: BTreeMap<u128, u32> = (0..).zip(accounts.iter().flatten().copied()).collect();
+            let has = |job: u128| held.get(&job).copied().unwrap_or(0);
+            let got = |job: u128| granted.get(&job).copied().unwrap_or(0);
+            let served = |job: u128| !(newcomers_only && held.contains_key(&job));
+            let waiting: Vec<_> =
+                tasks.iter().filter(|(job, tasks)| served(**job) && **tasks > got(**job)).map(|(job, _)| *job).collect();
+            let total: u32 = granted.values().sum();
+
+            prop_assert!(total <= limit);
+            for (&job, &count) in &granted {
+                prop_assert!(served(job) && count > 0 && count <= tasks[&job]);
+                if has(job) + count > per_job {
+                    prop_assert!(waiting.iter().all(|other| *other == job), "beyond its share while another waits");
+                }
+            }
+            if total < limit {
+                prop_assert!(waiting.len() != 1, "a lone job gets the rest");
+                prop_assert!(waiting.iter().all(|job| has(*job) + got(*job) >= per_job), "nothing is left for no reason");
+            }
+            // Of two jobs of one account, none is ahead by more than one turn unless the other could take no more.
+            let mut number = 0;
+            for jobs in &accounts {
+                let range = number..number + jobs.len() as u128;
+                number = range.end;
+                for one in range.clone().filter(|job| served(*job)) {
+                    for other in range.clone().filter(|job| served(*job)) {
+                        let stuck = got(other) == tasks[&other] || has(other) + got(other) >= per_job;
+                        prop_assert!(stuck || got(one) <= got(other) + 1);
+                    }
+                }
+            }
+        }
+    }
+}

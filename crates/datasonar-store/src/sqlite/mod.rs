@@ -27,6 +27,8 @@ mod secrets;
 mod steps;
 mod submit;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod writer;
 

@@ -42,25 +42,36 @@ fn renew_one(connection: &Connection, lease: TaskLease, expires_at: Millis) -> R
 }
 
 pub(super) fn release(connection: &Connection, leases: &[TaskLease]) -> Result<()> {
+    const SELECT: &str = "SELECT state = 'leased' FROM tasks WHERE job = ? AND seq = ? AND epoch = ? AND state <> 'finished'";
     const UPDATE: &str = "UPDATE tasks SET state = 'pending', epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
-        WHERE job = ? AND seq = ? AND epoch = ? AND state = 'leased'";
+        WHERE job = ? AND seq = ?";
+    let mut select = connection.prepare_cached(SELECT)?;
     let mut update = connection.prepare_cached(UPDATE)?;
     for lease in leases {
-        if update.execute(params![lease.job, lease.seq, lease.epoch])? > 0 {
+        let found = select.query_row(params![lease.job, lease.seq, lease.epoch], |row| row.get(0)).optional()?;
+        let Some(leased) = found else { continue };
+        update.execute(params![lease.job, lease.seq])?;
+        if leased {
             add_claimable(connection, lease.job, 1)?;
         }
     }
     Ok(())
 }
 
-/// Gives back every lease on a task.
+/// Gives back every lease on a task, those too that have run out and were taken back, but whose holder might yet come.
 pub(super) fn free(connection: &Connection) -> Result<()> {
     const COUNT: &str = "SELECT job, count(*) FROM tasks WHERE state = 'leased' GROUP BY job";
-    const UPDATE: &str = "UPDATE tasks SET state = 'pending', epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
-        WHERE state = 'leased'";
+    const UPDATE: [&str; 2] = [
+        "UPDATE tasks SET state = 'pending', epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
+            WHERE state = 'leased'",
+        "UPDATE tasks SET epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
+            WHERE state = 'pending' AND owner IS NOT NULL",
+    ];
     let read = |row: &Row<'_>| Ok((row.get::<_, JobId>(0)?, row.get::<_, i64>(1)?));
     let freed: Vec<_> = connection.prepare_cached(COUNT)?.query_map([], read)?.collect::<Result<_, _>>()?;
-    connection.prepare_cached(UPDATE)?.execute([])?;
+    for update in UPDATE {
+        connection.prepare_cached(update)?.execute([])?;
+    }
     freed.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
 }
 

@@ -92,6 +92,18 @@ impl Writer {
         }
     }
 
+    /// How many steps wait for the next group.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.lock().steps.len()
+    }
+
+    /// Whether a group is under way.
+    #[cfg(test)]
+    pub(super) fn is_led(&self) -> bool {
+        self.queue.lock().led
+    }
+
     /// Queues a step; answers whether the caller is to lead.
     fn push(&self, step: Box<dyn Step>) -> bool {
         let mut queue = self.queue.lock();
