@@ -21,20 +21,14 @@ mod task;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
-pub use account::{
-    Account, Caller, Environment, Key, NewKey, NewSecret, Scope, Secret, Setup, Usage, UsageSample,
-};
+pub use account::{Account, Caller, Environment, Key, NewKey, NewSecret, Scope, Secret, Setup, Usage, UsageSample};
 pub use delivery::{
     Attempt, AttemptError, ClaimedDelivery, Delivery, DeliveryFilter, DeliveryLease, DeliveryStatus, Timings, Trigger,
     Verdict,
 };
 pub use error::{Result, StoreError};
 pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, SecretId};
-pub use job::{
-    Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, Page, Submission,
-};
+pub use job::{Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, Page, Submission};
 pub use segment::{Segment, SegmentData};
 pub use store::{Store, Totals};
-pub use task::{
-    ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskLease,
-};
+pub use task::{ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskLease};

@@ -166,7 +166,10 @@ pub async fn failures_follow_the_verdict(store: Tested) {
     assert_eq!(due(&store, at(99)).await, 0);
     fail(&store, &claim_delivery(&store, at(100)).await, at(100), DeliveryStatus::Failed, None).await;
     let delivery = store.delivery(scope, id).await.unwrap();
-    assert_eq!((delivery.status, delivery.next_attempt_at, delivery.delivered_at), (DeliveryStatus::Failed, None, None));
+    assert_eq!(
+        (delivery.status, delivery.next_attempt_at, delivery.delivered_at),
+        (DeliveryStatus::Failed, None, None)
+    );
     assert_eq!(due(&store, at(1_000_000)).await, 0);
 }
 

@@ -278,10 +278,7 @@ pub async fn a_cancelled_job_fails_and_keeps_its_pages(store: Tested) {
     store.cancel_job(scope, id, at(3)).await.unwrap();
     let job = store.job(scope, id).await.unwrap();
     assert_eq!((job.status, job.cancelled_at), (JobStatus::Started, Some(at(3))));
-    assert_eq!(
-        store.renew_tasks(vec![early[1].lease], at(4), LEASE).await.unwrap(),
-        [crate::Renewal::Cancelled]
-    );
+    assert_eq!(store.renew_tasks(vec![early[1].lease], at(4), LEASE).await.unwrap(), [crate::Renewal::Cancelled]);
     let late = claim(&store, ALL).await;
     assert!(late.len() == 1 && late[0].cancelled);
     let none = |task| FinishTask { succeeded: 0, failed: 10, ..outcome(task) };

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::samples::*;
 use crate::{
-    ClaimedTask, DeliveryId, Finish, FinishTask, JobId, JobStatus, NewJob, Renewal, Scope, StoreError, TaskLease, Totals,
+    ClaimedTask, DeliveryId, Finish, FinishTask, JobId, JobStatus, NewJob, Renewal, Scope, StoreError, TaskLease,
+    Totals,
 };
 
 const SEEDS: u64 = 12;
@@ -168,8 +169,7 @@ impl Run {
     async fn finish(&mut self) {
         let Some(claimed) = self.some_claimed() else { return };
         let succeeded = self.chance.below(11) as u32;
-        let finish =
-            FinishTask { succeeded, failed: 10 - succeeded, now: at(self.now), ..outcome(&claimed) };
+        let finish = FinishTask { succeeded, failed: 10 - succeeded, now: at(self.now), ..outcome(&claimed) };
         let delivery = finish.delivery;
         let done = self.store.finish_task(finish).await;
         if !self.holds(claimed.lease) {

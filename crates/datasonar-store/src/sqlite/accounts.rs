@@ -25,7 +25,8 @@ pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
 }
 
 pub(super) fn account(connection: &Connection, id: Option<AccountId>) -> Result<Account> {
-    const SELECT: &str = "SELECT id, email, plan, created_at FROM accounts WHERE id = ?1 OR (?1 IS NULL AND built_in = 1)";
+    const SELECT: &str =
+        "SELECT id, email, plan, created_at FROM accounts WHERE id = ?1 OR (?1 IS NULL AND built_in = 1)";
     let read = |row: &Row<'_>| {
         Ok(Account {
             id: row.get("id")?,
@@ -107,7 +108,11 @@ pub(super) fn usage(connection: &Connection, scope: Scope, since: Timestamp) -> 
     const SUM: &str = "SELECT coalesce(sum(pages), 0) AS pages, coalesce(sum(succeeded), 0) AS succeeded,
         coalesce(sum(time_ms), 0) AS time_ms FROM usage WHERE account = ? AND environment = ? AND day >= ?";
     let read = |row: &Row<'_>| {
-        Ok(Usage { pages: unsigned(row, "pages")?, succeeded: unsigned(row, "succeeded")?, time_ms: unsigned(row, "time_ms")? })
+        Ok(Usage {
+            pages: unsigned(row, "pages")?,
+            succeeded: unsigned(row, "succeeded")?,
+            time_ms: unsigned(row, "time_ms")?,
+        })
     };
     let mut statement = connection.prepare_cached(SUM)?;
     Ok(statement.query_row(params![scope.account, scope.environment, day(since)], read)?)

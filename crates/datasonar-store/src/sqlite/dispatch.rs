@@ -15,8 +15,8 @@ use super::deliveries::{self, select};
 use super::fault::corrupt;
 use super::{attempts, jobs, secrets};
 use crate::{
-    Attempt, ClaimedDelivery, Delivery, DeliveryLease, DeliveryStatus, ProcessId, Result, Scope, Secret,
-    StoreError, Trigger, Verdict,
+    Attempt, ClaimedDelivery, Delivery, DeliveryLease, DeliveryStatus, ProcessId, Result, Scope, Secret, StoreError,
+    Trigger, Verdict,
 };
 
 /// How many lapsed leases a claim takes back at most.
@@ -85,8 +85,7 @@ fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
 
 pub(super) fn renew(connection: &Connection, lease: DeliveryLease, now: Timestamp, hold: Duration) -> Result<()> {
     const UPDATE: &str = "UPDATE deliveries SET lease_expires_at = ? WHERE id = ? AND epoch = ?";
-    let renewed =
-        connection.prepare_cached(UPDATE)?.execute(params![later(now, hold), lease.delivery, lease.epoch])?;
+    let renewed = connection.prepare_cached(UPDATE)?.execute(params![later(now, hold), lease.delivery, lease.epoch])?;
     if renewed > 0 { Ok(()) } else { Err(StoreError::LeaseLost) }
 }
 

@@ -145,9 +145,7 @@ fn count_task(connection: &Connection, finish: &FinishTask) -> Result<Counted> {
 fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Counted) -> Result<Option<DeliveryId>> {
     const UPDATE: &str = "UPDATE jobs SET status = ?, error = ?, completed_at = ?, expires_at = ? WHERE id = ?";
     let error = match (job.cancelled, job.kind) {
-        (true, _) => {
-            Some(JobError { code: "cancelled".to_owned(), message: "the job was cancelled".to_owned() })
-        }
+        (true, _) => Some(JobError { code: "cancelled".to_owned(), message: "the job was cancelled".to_owned() }),
         (false, JobKind::Scrape) => finish.page_error.clone(),
         (false, JobKind::Batch | JobKind::Crawl) => None,
     };

@@ -36,15 +36,11 @@ pub(super) fn by_id(connection: &Connection, id: JobId) -> Result<Option<Job>> {
 /// One statement for each combination of filters, so that each walks an index in the order wanted. Where both are
 /// given, the status leads: the jobs that stand somewhere in particular are few.
 pub(super) fn jobs(connection: &Connection, scope: Scope, filter: JobFilter, page: Page<JobId>) -> Result<Vec<Job>> {
-    const ALL: &str = select!(
-        "WHERE j.account = ? AND j.environment = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?"
-    );
-    const BY_KIND: &str = select!(
-        "WHERE j.account = ? AND j.environment = ? AND j.kind = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?"
-    );
-    const BY_STATUS: &str = select!(
-        "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?"
-    );
+    const ALL: &str = select!("WHERE j.account = ? AND j.environment = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?");
+    const BY_KIND: &str =
+        select!("WHERE j.account = ? AND j.environment = ? AND j.kind = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?");
+    const BY_STATUS: &str =
+        select!("WHERE j.account = ? AND j.environment = ? AND j.status = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?");
     const BY_BOTH: &str = select!(
         "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND j.kind = ? AND j.id < ?
         ORDER BY j.id DESC LIMIT ?"

@@ -89,7 +89,8 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         rusqlite_migration::Error::MigrationDefinition(
             rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead,
         ) => StoreError::Conflict(
-            "the database was made by a newer version of Datasonar: upgrade, or choose another data directory".to_owned(),
+            "the database was made by a newer version of Datasonar: upgrade, or choose another data directory"
+                .to_owned(),
         ),
         rusqlite_migration::Error::RusqliteError { err, .. } => match StoreError::from(err) {
             // Another process migrated between our look at the version and our turn: trying again finds it done.

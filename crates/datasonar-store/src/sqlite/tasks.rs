@@ -27,7 +27,8 @@ pub(super) fn renew(
 }
 
 fn renew_one(connection: &Connection, lease: TaskLease, expires_at: Millis) -> Result<Renewal> {
-    const SELECT: &str = "SELECT t.state, j.cancelled_at IS NOT NULL AS cancelled FROM tasks t JOIN jobs j ON j.id = t.job
+    const SELECT: &str =
+        "SELECT t.state, j.cancelled_at IS NOT NULL AS cancelled FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
     const UPDATE: &str = "UPDATE tasks SET state = 'leased', lease_expires_at = ? WHERE job = ? AND seq = ?";
     let read = |row: &Row<'_>| Ok((row.get::<_, String>("state")?, row.get::<_, bool>("cancelled")?));
@@ -42,7 +43,8 @@ fn renew_one(connection: &Connection, lease: TaskLease, expires_at: Millis) -> R
 }
 
 pub(super) fn release(connection: &Connection, leases: &[TaskLease]) -> Result<()> {
-    const SELECT: &str = "SELECT state = 'leased' FROM tasks WHERE job = ? AND seq = ? AND epoch = ? AND state <> 'finished'";
+    const SELECT: &str =
+        "SELECT state = 'leased' FROM tasks WHERE job = ? AND seq = ? AND epoch = ? AND state <> 'finished'";
     const UPDATE: &str = "UPDATE tasks SET state = 'pending', epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
         WHERE job = ? AND seq = ?";
     let mut select = connection.prepare_cached(SELECT)?;

@@ -31,9 +31,7 @@ where
 {
     match threading {
         Threading::Inline => Ok(work()),
-        Threading::Pool => {
-            tokio::task::spawn_blocking(work).await.map_err(|_| unavailable("the process is stopping"))
-        }
+        Threading::Pool => tokio::task::spawn_blocking(work).await.map_err(|_| unavailable("the process is stopping")),
     }
 }
 

@@ -1,0 +1,125 @@
+//! Prints how fast the embedded store coordinates, on a file in the directory given (or a temporary one):
+//! `cargo run --release -p datasonar-store --features conformance --example speed [directory]`.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datasonar_store::conformance::samples::*;
+use datasonar_store::sqlite::{SqliteStore, Threading};
+use datasonar_store::{FinishTask, JobId, NewJob, NewTask, SegmentData};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+const CALLERS: usize = 64;
+
+#[tokio::main]
+async fn main() {
+    let folder = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("datasonar-speed"), PathBuf::from);
+    std::fs::create_dir_all(&folder).unwrap();
+    for kind in ["blob", "inline 8 KiB"] {
+        cycles(&folder, kind).await;
+    }
+    scrapes(&folder).await;
+    crowd(&folder).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+async fn fresh(folder: &Path) -> Tested {
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(folder.join(format!("store.db{suffix}"))).ok();
+    }
+    SqliteStore::open(&folder.join("store.db"), Threading::Pool).await.unwrap()
+}
+
+fn large(tasks: u64) -> NewJob {
+    let task = |seq: u64| NewTask { input_offset: seq * 2500, input_bytes: 2500, urls: 100 };
+    NewJob { tasks: (0..tasks).map(task).collect(), ..batch(scope(), 0) }
+}
+
+fn report(what: &str, count: usize, elapsed: Duration) {
+    println!("{what}: {count} in {elapsed:.2?}, {:.0}/s", count as f64 / elapsed.as_secs_f64());
+}
+
+/// A job of 500,000 URLs, its tasks claimed one by one and finished by 64 callers.
+async fn cycles(folder: &Path, kind: &'static str) {
+    let store = fresh(folder).await;
+    let started = Instant::now();
+    submit(&store, large(5000)).await;
+    println!("submit of 5,000 tasks: {:.1?}", started.elapsed());
+    let started = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            let mut done = 0;
+            while let Some(task) = claim(&store, 1).await.pop() {
+                let mut finish = outcome(&task);
+                if kind != "blob" {
+                    finish.segments[0].data = SegmentData::Inline(vec![7; 8192]);
+                }
+                store.finish_task(FinishTask { ..finish }).await.unwrap();
+                done += 1;
+            }
+            done
+        });
+    }
+    let done = callers.join_all().await.into_iter().sum();
+    report(&format!("claim and finish of tasks of 100 URLs, {CALLERS} callers, {kind}"), done, started.elapsed());
+}
+
+/// Whole single scrapes: submit, claim, finish, look at.
+async fn scrapes(folder: &Path) {
+    let store = fresh(folder).await;
+    let scope = scope();
+    let started = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            for _ in 0..50 {
+                let id = submit(&store, scrape(scope)).await;
+                let task = claim(&store, 1).await.remove(0);
+                finish(&store, &task).await;
+                store.job(scope, id).await.unwrap();
+            }
+            50
+        });
+    }
+    report(
+        "whole scrapes (submit, claim, finish, read)",
+        callers.join_all().await.into_iter().sum(),
+        started.elapsed(),
+    );
+}
+
+/// Claims beside 100,000 open jobs and one of 50,000 tasks.
+async fn crowd(folder: &Path) {
+    let store = fresh(folder).await;
+    let started = Instant::now();
+    submit(&store, large(50_000)).await;
+    println!("submit of 50,000 tasks: {:.1?}", started.elapsed());
+    let started = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            for _ in 0..100_000 / CALLERS {
+                submit(&store, scrape(scope())).await;
+            }
+        });
+    }
+    callers.join_all().await;
+    report("open jobs of as many accounts", 100_000, started.elapsed());
+    let started = Instant::now();
+    let mut jobs: Vec<JobId> = Vec::new();
+    for _ in 0..200 {
+        jobs.extend(claim(&store, 32).await.iter().map(|task| task.lease.job));
+    }
+    report("claims of 32 tasks beside them, one caller", 200, started.elapsed());
+    assert_eq!(jobs.len(), 6400);
+    let started = Instant::now();
+    println!("{:?} in {:.1?}", store.totals().await.unwrap(), started.elapsed());
+}
