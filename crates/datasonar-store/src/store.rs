@@ -71,7 +71,9 @@ pub trait Store: Send + Sync + 'static {
     /// Accepts a job with its tasks, or finds that its idempotency key was used within the last 24 hours.
     ///
     /// # Errors
-    /// [`crate::StoreError::IdempotencyMismatch`] when the key was used with another fingerprint.
+    /// [`crate::StoreError::IdempotencyMismatch`] when the key was used with another fingerprint;
+    /// [`crate::StoreError::Conflict`] when a job with this id exists; [`crate::StoreError::Corrupt`] when it has no
+    /// task, a task has no URL, or one lies outside an inline input.
     async fn submit_job(&self, job: NewJob) -> Result<Submission>;
 
     /// Finds a job.
@@ -103,7 +105,9 @@ pub trait Store: Send + Sync + 'static {
     /// Finishes a task; when it is the job's last, ends the job and owes its delivery in the same transaction.
     ///
     /// # Errors
-    /// [`crate::StoreError::LeaseLost`] when the lease's epoch is not the task's, or the task is finished.
+    /// [`crate::StoreError::LeaseLost`] when the lease's epoch is not the task's, or the task is finished. A lease that
+    /// has merely run out is good until another claims the task. [`crate::StoreError::Corrupt`] when the segments do not
+    /// hold exactly one result for each URL, or the counts do not add up to them.
     async fn finish_task(&self, finish: FinishTask) -> Result<Finish>;
 
     /// Gives leases back, so that the tasks can be claimed at once. Those that are lost are passed over.
@@ -139,7 +143,11 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<()>;
 
-    /// Gives a lease back without an attempt, to be claimed again at `next_attempt_at`.
+    /// Gives a lease back without an attempt, to be claimed again at `next_attempt_at`; at once when a replay was asked
+    /// for meanwhile.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] when it was taken over.
     async fn release_delivery(&self, lease: DeliveryLease, next_attempt_at: Timestamp) -> Result<()>;
 
     /// When the earliest delivery that nobody holds is due.
@@ -154,7 +162,11 @@ pub trait Store: Send + Sync + 'static {
     /// Lists a delivery's attempts, first first.
     async fn attempts(&self, scope: Scope, id: DeliveryId) -> Result<Vec<Attempt>>;
 
-    /// Makes a delivery due at `now`, logged as a replay. One whose replay is due or under way already stays as it is.
+    /// Makes a delivery due at `now`, logged as a replay; its status stays. One whose replay is due or under way already
+    /// stays as it is. While an attempt of the schedule is under way, the replay follows it.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when the job's results were deleted.
     async fn replay_delivery(&self, scope: Scope, id: DeliveryId, now: Timestamp) -> Result<()>;
 
     // ---- upkeep

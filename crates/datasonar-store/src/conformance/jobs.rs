@@ -2,8 +2,8 @@
 
 use super::samples::*;
 use crate::{
-    DeliveryId, DeliveryStatus, Finish, FinishTask, Job, JobError, JobStatus, NewJob, NewTask, Scope, Segment,
-    SegmentData, StoreError, Submission, UsageSample,
+    DeliveryId, DeliveryStatus, Finish, FinishTask, Job, JobError, JobStatus, NewJob, NewTask, Segment, SegmentData,
+    StoreError, Submission,
 };
 
 /// What was submitted is what is found.
@@ -314,7 +314,7 @@ pub async fn an_ended_job_is_not_cancelled(store: Tested) {
 
 /// A job of 500,000 URLs is accepted, claimed from and counted.
 pub async fn five_thousand_tasks(store: Tested) {
-    let scope: Scope = scope();
+    let scope = scope();
     let task = |seq: u64| NewTask { input_offset: seq * 2500, input_bytes: 2500, urls: 100 };
     let id = submit(&store, NewJob { tasks: (0..5000).map(task).collect(), ..batch(scope, 0) }).await;
     assert_eq!(store.job(scope, id).await.unwrap().total, 500_000);
@@ -322,7 +322,6 @@ pub async fn five_thousand_tasks(store: Tested) {
     assert_eq!(places(&tasks), [(id, 0), (id, 1), (id, 2)]);
     let last = claim(&store, ALL).await.pop().unwrap();
     assert_eq!((last.lease.seq, last.first, last.input_offset), (4999, 499_900, 4999 * 2500));
-    store.record_usage(vec![UsageSample { scope, at: at(0), pages: 1, succeeded: 1, time_ms: 1 }]).await.unwrap();
     let delivery = DeliveryId(uuid());
     assert_eq!(store.finish_task(FinishTask { delivery, ..outcome(&last) }).await.unwrap(), Finish::Task);
 }

@@ -30,7 +30,8 @@ pub(super) fn claim(
     hold: Duration,
 ) -> Result<Vec<ClaimedDelivery>> {
     const SELECT: &str = select!(
-        "WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL AND next_attempt_at <= ?
+        "INDEXED BY deliveries_due
+        WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL AND next_attempt_at <= ?
         ORDER BY next_attempt_at, id LIMIT ?"
     );
     take_back(connection, now)?;
@@ -77,7 +78,7 @@ fn lease(
 /// Makes deliveries whose leases have run out claimable.
 fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
     const UPDATE: &str = "UPDATE deliveries SET lease_expires_at = NULL WHERE id IN
-        (SELECT id FROM deliveries WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ?
+        (SELECT id FROM deliveries INDEXED BY deliveries_leased WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ?
         ORDER BY lease_expires_at LIMIT ?)";
     connection.prepare_cached(UPDATE)?.execute(params![Millis(now), LAPSED])?;
     Ok(())
@@ -165,7 +166,7 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
 }
 
 pub(super) fn next_at(connection: &Connection) -> Result<Option<Timestamp>> {
-    const SELECT: &str = "SELECT next_attempt_at FROM deliveries
+    const SELECT: &str = "SELECT next_attempt_at FROM deliveries INDEXED BY deliveries_due
         WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1";
     let mut select = connection.prepare_cached(SELECT)?;
     Ok(select.query_row([], |row| time(row, "next_attempt_at")).optional()?.flatten())

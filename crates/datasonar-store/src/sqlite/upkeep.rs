@@ -19,7 +19,7 @@ pub(super) fn free_leases(connection: &Connection) -> Result<()> {
 }
 
 pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<JobId>> {
-    const SELECT: &str = "SELECT id FROM jobs j
+    const SELECT: &str = "SELECT id FROM jobs j INDEXED BY jobs_kept
         WHERE results_deleted = 0 AND expires_at IS NOT NULL AND expires_at <= ?
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.id AND d.next_attempt_at IS NOT NULL)
         ORDER BY expires_at LIMIT ?";
@@ -36,7 +36,7 @@ pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32
 }
 
 pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64> {
-    const SELECT: &str = "SELECT id FROM jobs WHERE results_deleted = 1 AND completed_at < ?
+    const SELECT: &str = "SELECT id FROM jobs INDEXED BY jobs_expired WHERE results_deleted = 1 AND completed_at < ?
         ORDER BY completed_at LIMIT ?";
     const DELETE: [&str; 3] = [
         "DELETE FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE job = ?)",

@@ -77,7 +77,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_by_scope ON jobs (account, environment, id);
 CREATE INDEX jobs_by_status ON jobs (account, environment, status, id);
 CREATE INDEX jobs_by_kind ON jobs (account, environment, kind, id);
-CREATE INDEX jobs_open ON jobs (id) WHERE status IN ('pending', 'started');
+CREATE INDEX jobs_open ON jobs (status) WHERE status IN ('pending', 'started');
 CREATE INDEX jobs_runnable ON jobs (account, served, id) WHERE tasks_claimable > 0;
 CREATE INDEX jobs_kept ON jobs (expires_at) WHERE results_deleted = 0 AND expires_at IS NOT NULL;
 CREATE INDEX jobs_expired ON jobs (completed_at) WHERE results_deleted = 1;
