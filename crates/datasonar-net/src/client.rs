@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use rustls_pki_types::CertificateDer;
 use url::{Position, Url};
 
+use tokio::sync::Semaphore;
+
 use crate::address::AddressPolicy;
 use crate::body::{BodySource, UploadBody};
 use crate::channel::{self, Channel};
@@ -35,6 +37,9 @@ pub struct ClientOptions {
     pub pool_idle_per_host: usize,
     /// The most bytes of a response's status line and headers. 64 KiB by default. Besides, at most 200 headers are taken.
     pub max_header_bytes: usize,
+    /// How many fetched bodies over 1 MiB may be in memory at once, until their [`crate::Fetched`] is dropped; a fetch whose
+    /// body grows beyond waits for its turn. 24 by default.
+    pub large_bodies: usize,
     /// Turns names into addresses. The system's resolver by default.
     pub resolver: Arc<dyn Resolve>,
     /// Opens connections. TCP by default.
@@ -51,6 +56,7 @@ impl ClientOptions {
             connect_timeout: Duration::from_secs(10),
             pool_idle_per_host: 16,
             max_header_bytes: 64 * 1024,
+            large_bodies: 24,
             resolver: Arc::new(SystemResolver::new()),
             dialer: Arc::new(TcpDialer),
         }
@@ -83,6 +89,7 @@ pub(crate) struct Inner {
     user_agent: HeaderValue,
     pub(crate) connect_timeout: Duration,
     max_header_bytes: usize,
+    pub(crate) large_bodies: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Client {
@@ -128,6 +135,7 @@ impl Client {
             user_agent,
             connect_timeout: options.connect_timeout,
             max_header_bytes: options.max_header_bytes,
+            large_bodies: Arc::new(Semaphore::new(options.large_bodies.max(1))),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -16,6 +16,7 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyDataStream, BodyExt};
 use hyper::body::{Body, Incoming};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::StreamReader;
 
 use crate::channel::explain;
@@ -60,15 +61,54 @@ enum Coding {
     Zstd,
 }
 
-/// Reads a body to its end and undoes its codings. On success says whether there were any.
-pub(crate) async fn read(body: Incoming, headers: &HeaderMap, max_bytes: u64) -> Result<(Bytes, bool), BodyError> {
-    match coding(headers)? {
-        None => Ok((read_identity(body, max_bytes).await?, false)),
-        Some(coding) => Ok((read_coded(body, coding, max_bytes).await?, true)),
+/// A body that was read.
+pub(crate) struct Read {
+    pub(crate) bytes: Bytes,
+    /// Whether a coding was undone.
+    pub(crate) was_coded: bool,
+    /// What a large body holds for as long as it is in memory.
+    pub(crate) share: Share,
+}
+
+/// Bodies up to this size need no share of the memory for large ones.
+const SMALL_BYTES: usize = 1024 * 1024;
+
+/// A large body's permit to be in memory; empty for a small one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Share(Option<Arc<OwnedSemaphorePermit>>);
+
+impl Share {
+    /// Waits for a permit once a body has outgrown the small ones. Whoever waits holds a small body only, and whoever
+    /// has a permit waits for nothing here, so that all get on.
+    async fn grow(&mut self, bytes: usize, large: &Arc<Semaphore>) {
+        if bytes > SMALL_BYTES && self.0.is_none() {
+            self.0 = Arc::clone(large).acquire_owned().await.ok().map(Arc::new);
+        }
     }
 }
 
-async fn read_identity(mut body: Incoming, max_bytes: u64) -> Result<Bytes, BodyError> {
+/// Reads a body to its end and undoes its codings. `large` has a permit for each body over 1 MiB that may be in memory.
+pub(crate) async fn read(
+    body: Incoming,
+    headers: &HeaderMap,
+    max_bytes: u64,
+    large: &Arc<Semaphore>,
+) -> Result<Read, BodyError> {
+    let mut share = Share::default();
+    let coding = coding(headers)?;
+    let bytes = match coding {
+        None => read_identity(body, max_bytes, &mut share, large).await?,
+        Some(coding) => read_coded(body, coding, max_bytes, &mut share, large).await?,
+    };
+    Ok(Read { bytes, was_coded: coding.is_some(), share })
+}
+
+async fn read_identity(
+    mut body: Incoming,
+    max_bytes: u64,
+    share: &mut Share,
+    large: &Arc<Semaphore>,
+) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > max_bytes {
         return Err(too_large(max_bytes));
     }
@@ -81,12 +121,19 @@ async fn read_identity(mut body: Incoming, max_bytes: u64) -> Result<Bytes, Body
         if (out.len() + data.len()) as u64 > max_bytes {
             return Err(too_large(max_bytes));
         }
+        share.grow(out.len() + data.len(), large).await;
         out.extend_from_slice(&data);
     }
     Ok(out.freeze())
 }
 
-async fn read_coded(body: Incoming, coding: Coding, max_bytes: u64) -> Result<Bytes, BodyError> {
+async fn read_coded(
+    body: Incoming,
+    coding: Coding,
+    max_bytes: u64,
+    share: &mut Share,
+    large: &Arc<Semaphore>,
+) -> Result<Bytes, BodyError> {
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
     let chunks = BodyDataStream::new(body).map(move |chunk| match chunk {
@@ -107,6 +154,7 @@ async fn read_coded(body: Incoming, coding: Coding, max_bytes: u64) -> Result<By
     let mut decoder = decoder(coding, reader).await?;
     let mut out = BytesMut::with_capacity(CHUNK_BYTES);
     loop {
+        share.grow(out.len() + CHUNK_BYTES, large).await;
         out.reserve(CHUNK_BYTES);
         let chunk = decoder.read_buf(&mut out).await.map_err(failed)?;
         if chunk == 0 {

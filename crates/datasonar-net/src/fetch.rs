@@ -19,7 +19,7 @@ use crate::channel::{Channel, MAX_HEADERS};
 use crate::client::{Client, FETCH_KEEP, NoResponse, no_body};
 use crate::connect::Target;
 use crate::credentials;
-use crate::decode::{self, BodyError};
+use crate::decode::{self, BodyError, Share};
 use crate::fetch_error::{FetchError, FetchErrorKind};
 use crate::headers;
 use crate::timings::{Timings, Trace};
@@ -76,6 +76,9 @@ pub struct Fetched {
     pub redirects: u8,
     /// Where the time went.
     pub timings: Timings,
+    /// A large body's permit to be in memory: given back with the last clone of this.
+    #[expect(dead_code, reason = "it is held, not read")]
+    share: Share,
 }
 
 /// Where a fetch stands; outlives its future, for the error when time runs out.
@@ -140,11 +143,12 @@ impl Client {
                 continue;
             }
             let (head, body) = response.into_parts();
-            let (body, was_coded) = decode::read(body, &head.headers, request.max_body_bytes).await?;
+            let read =
+                decode::read(body, &head.headers, request.max_body_bytes, &self.inner.large_bodies).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
             let mut headers = head.headers;
-            if was_coded {
+            if read.was_coded {
                 headers.remove(header::CONTENT_ENCODING);
                 headers.remove(header::CONTENT_LENGTH);
             }
@@ -152,7 +156,8 @@ impl Client {
                 final_url: progress.url.clone(),
                 status: head.status,
                 headers,
-                body,
+                body: read.bytes,
+                share: read.share,
                 remote,
                 redirects: progress.redirects,
                 timings: progress.trace.timings(),
