@@ -159,6 +159,9 @@ async fn record(parts: &DispatcherParts, claimed: &ClaimedDelivery, sent: Sent) 
     };
     let verdict = parts.policy.next(history, sent.outcome, now, parts.ids.fraction());
     let error = sent.attempt.error.as_ref().map(|error| error.code.as_str());
+    metrics::counter!("datasonar_attempts_total", "outcome" => error.unwrap_or("delivered").to_owned()).increment(1);
+    #[expect(clippy::cast_precision_loss, reason = "a histogram needs no exact milliseconds")]
+    metrics::histogram!("datasonar_attempt_seconds").record(sent.attempt.timings.total_ms as f64 / 1_000.0);
     tracing::info!(
         delivery = %delivery.id,
         job = %delivery.job,

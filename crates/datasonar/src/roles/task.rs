@@ -189,6 +189,10 @@ impl OpenTask {
 
 impl Tally {
     fn count(&mut self, scraped: &Scraped) {
+        let outcome = scraped.error.as_ref().map_or("success", |error| error.code.as_str());
+        metrics::counter!("datasonar_pages_total", "outcome" => outcome).increment(1);
+        #[expect(clippy::cast_precision_loss, reason = "a histogram needs no exact milliseconds")]
+        metrics::histogram!("datasonar_page_seconds").record(scraped.time_ms as f64 / 1_000.0);
         match &scraped.error {
             None => self.succeeded += 1,
             Some(error) => {

@@ -124,7 +124,10 @@ impl Sender {
 }
 
 /// Reads a body to its end and signs it; keeps it when it is small.
-async fn sign(mut signer: Signer, mut body: ByteStream, length: u64) -> Result<(Signatures, Option<Bytes>), SendError> {
+///
+/// # Errors
+/// When the body cannot be read.
+pub async fn sign(mut signer: Signer, mut body: ByteStream, length: u64) -> Result<(Signatures, Option<Bytes>), SendError> {
     let mut kept = (length <= KEEP_BYTES).then(BytesMut::new);
     while let Some(bytes) = body.try_next().await? {
         if let Some(kept) = &mut kept {
