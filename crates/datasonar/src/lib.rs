@@ -14,5 +14,6 @@ pub mod jobs;
 pub mod roles;
 pub mod scrape;
 pub mod serve;
+pub mod telemetry;
 pub mod wake;
 pub mod webhook;

@@ -1,3 +1,61 @@
-//! stub
-/// stub
-pub fn router(_app: crate::app::App) -> axum::Router { axum::Router::new() }
+//! The HTTP API. Each file is a part of it: handlers that parse, call one step below, and shape the answer; nothing here
+//! knows rows, segments or target sites.
+
+mod auth;
+mod batch;
+mod body;
+mod deliveries;
+mod health;
+mod jobs;
+mod me;
+mod openapi;
+mod problem;
+mod scrape;
+mod types;
+mod webhooks;
+
+use axum::{
+    Json, Router,
+    extract::{MatchedPath, Request, State},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+use tokio::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+
+pub use openapi::document;
+pub use webhooks::OVERLAP;
+
+use crate::app::App;
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    health::recorder();
+    let (router, document) = openapi::assemble();
+    router
+        .merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+async fn describe(document: OpenApi) -> Json<OpenApi> {
+    Json(document)
+}
+
+/// Gives the request its id, counts and logs it.
+async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let id = app.ids.uuid();
+    let method = request.method().as_str().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let begin = Instant::now();
+    let response = problem::identify(id, request, next).await;
+    let elapsed = begin.elapsed();
+    health::count(&method, &route, response.status(), elapsed.as_secs_f64());
+    tracing::debug!(%id, method, route, status = response.status().as_u16(), elapsed_us = elapsed.as_micros(), "answered");
+    response
+}

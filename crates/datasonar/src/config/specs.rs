@@ -1,0 +1,68 @@
+//! The table of settings.
+
+/// A setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Its name in a file; `-` for `_` as a flag; upper case after `DATASONAR_` in the environment.
+    pub name: &'static str,
+    /// Its default, as it would be written; empty where there is none.
+    pub default: &'static str,
+    /// What it means.
+    pub help: &'static str,
+}
+
+const fn spec(name: &'static str, default: &'static str, help: &'static str) -> Spec {
+    Spec { name, default, help }
+}
+
+impl Spec {
+    /// Its spelling as a flag, without the dashes in front.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// Its spelling in the environment.
+    pub fn variable(&self) -> String {
+        if self.name == "rust_log" { "RUST_LOG".to_owned() } else { format!("DATASONAR_{}", self.name.to_uppercase()) }
+    }
+}
+
+/// All settings.
+pub const SPECS: &[Spec] = &[
+    spec("listen", "127.0.0.1:8080", "Address of the API"),
+    spec("public_url", "", "Address under which clients reach it, used in links [default: from --listen]"),
+    spec("data_dir", "./datasonar-data", "The embedded store: database and blobs"),
+    spec("database_url", "", "postgres://… to share one store between machines [default: SQLite in the data directory]"),
+    spec("blob_url", "", "s3://bucket/prefix or file:///… [default: blobs in the data directory]"),
+    spec("roles", "api,worker,dispatcher,scheduler", "What this process does"),
+    spec("encryption_key", "", "64 hex digits that encrypt webhook secrets at rest [default: made once, kept in the data directory]"),
+    spec("allow_private_networks", "", "CIDRs that may be fetched from and delivered to although private, such as 10.0.0.0/8,::1/128"),
+    spec("fetch_concurrency", "256", "Pages in flight in this process"),
+    spec("fetch_per_host_concurrency", "8", "Pages in flight at one host"),
+    spec("fetch_per_host_delay", "0ms", "Least gap between two requests to one host"),
+    spec("fetch_timeout", "30s", "For one page"),
+    spec("fetch_max_bytes", "10MiB", "The longest body of a page, decompressed"),
+    spec("fetch_retries", "2", "Further tries after a transient failure"),
+    spec("fetch_user_agent", concat!("Datasonar/", env!("CARGO_PKG_VERSION")), "How pages see us"),
+    spec("webhook_timeout", "30s", "For an endpoint to answer, from the last byte of the body on"),
+    spec("webhook_retry_schedule", "30s,2m,10m,1h,6h,24h", "Offsets of the retries from the first attempt"),
+    spec("webhook_max_attempts", "7", "How many attempts the schedule makes; 5 drops the late ones"),
+    spec("webhook_ca_file", "", "Extra PEM roots for endpoints with a private CA"),
+    spec("result_retention", "7d", "After which results are deleted"),
+    spec("log_retention", "30d", "After which deliveries and their attempts are deleted"),
+    spec("max_request_bytes", "256MiB", "The longest request body, decompressed"),
+    spec("log_format", "text", "text or json"),
+    spec("rust_log", "info", "Which logs are written, in the syntax of tracing's EnvFilter"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_of_settings() {
+        let rows: Vec<String> =
+            SPECS.iter().map(|spec| format!("--{} | {} | {} | {}", spec.flag(), spec.variable(), spec.default, spec.help)).collect();
+        insta::assert_snapshot!(rows.join("\n"));
+    }
+}
