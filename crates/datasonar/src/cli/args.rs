@@ -1,0 +1,90 @@
+//! Flags that several commands have.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
+
+use crate::config::{SPECS, Settings, SettingError, Sources};
+
+/// Every setting as a flag, made from the table of settings.
+#[derive(Debug, Default)]
+pub(super) struct SettingsArgs {
+    given: Vec<(&'static str, String)>,
+    config: Option<PathBuf>,
+}
+
+impl SettingsArgs {
+    /// Makes settings of the flags, the environment and the file.
+    pub(super) fn settings(self) -> Result<Settings, SettingError> {
+        load(self.given, self.config)
+    }
+}
+
+/// Where the embedded store is, for commands that open it beside the server.
+#[derive(Args, Debug)]
+pub(super) struct StoreArgs {
+    /// The embedded store
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A file of settings [default: datasonar.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// Makes settings of the flags, the environment and the file.
+    pub(super) fn settings(self) -> Result<Settings, SettingError> {
+        let data_dir = self.data_dir.map(|path| ("data_dir", path.to_string_lossy().into_owned()));
+        load(data_dir, self.config)
+    }
+}
+
+fn load(
+    flags: impl IntoIterator<Item = (&'static str, String)>,
+    config: Option<PathBuf>,
+) -> Result<Settings, SettingError> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+    Sources::default().flags(flags).environment(variables)?.file(config.as_deref())?.settings()
+}
+
+impl FromArgMatches for SettingsArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let wrong = |error: clap::parser::MatchesError| clap::Error::raw(ErrorKind::InvalidValue, error);
+        for spec in SPECS {
+            if let Some(value) = matches.try_get_one::<String>(spec.name).map_err(wrong)? {
+                self.given.push((spec.name, value.clone()));
+            }
+        }
+        self.config = matches.try_get_one::<PathBuf>("config").map_err(wrong)?.cloned();
+        Ok(())
+    }
+}
+
+impl Args for SettingsArgs {
+    fn augment_args(command: Command) -> Command {
+        let flags = SPECS.iter().map(|spec| {
+            let default = if spec.default.is_empty() { String::new() } else { format!(" [default: {}]", spec.default) };
+            Arg::new(spec.name)
+                .long(spec.flag())
+                .value_name("VALUE")
+                .help(format!("{}{default} [env: {}]", spec.help, spec.variable()))
+        });
+        let config = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("A file of settings [default: datasonar.toml, if it is there]");
+        command.args(flags).arg(config)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}

@@ -1,0 +1,210 @@
+//! Calls of the API.
+
+use std::{io::IsTerminal, time::Duration};
+
+use bytes::Bytes;
+use clap::Args;
+use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions, FetchErrorKind, ResponseBody};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use url::Url;
+
+/// The longest answer that is read whole.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// How often a job is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Which server to talk to, and as whom.
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// The server
+    #[arg(long, env = "DATASONAR_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub server: Url,
+    /// An API key
+    #[arg(long, env = "DATASONAR_API_KEY", hide_env_values = true, value_name = "KEY", default_value = "")]
+    pub api_key: String,
+}
+
+/// Calls a server's API.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    server: Server,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The server cannot be reached.
+    #[error("cannot reach {server}: {reason}\n  Is `datasonar serve` running there? --server names another place.")]
+    Unreachable {
+        /// The server.
+        server: Url,
+        /// Why.
+        reason: String,
+    },
+    /// The key is missing or unknown.
+    #[error("{0}\n  Set DATASONAR_API_KEY, or pass --api-key. `datasonar keys create` makes a key.")]
+    Unauthorized(String),
+    /// The server refused the request.
+    #[error("{detail} (status {status})")]
+    Refused {
+        /// The HTTP status code.
+        status: StatusCode,
+        /// What the server said of it.
+        detail: String,
+    },
+    /// The answer is not what the API's description says.
+    #[error("the answer is not what was expected: {0}")]
+    Unexpected(String),
+}
+
+impl Api {
+    /// Prepares calls.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be built.
+    pub fn new(server: Server) -> Result<Self, ApiError> {
+        let policy = AddressPolicy::unrestricted();
+        let user_agent = concat!("datasonar-cli/", env!("CARGO_PKG_VERSION")).to_owned();
+        let client = Client::new(ClientOptions { user_agent, ..ClientOptions::new(policy) })
+            .map_err(|error| ApiError::Unexpected(error.to_string()))?;
+        Ok(Self { client, server })
+    }
+
+    /// Calls, and answers the response whatever its status.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        mut headers: HeaderMap,
+        body: Option<BodySource>,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let url = self.server.server.join(path).map_err(|error| ApiError::Unexpected(error.to_string()))?;
+        if !self.server.api_key.is_empty() {
+            let value = HeaderValue::try_from(format!("Bearer {}", self.server.api_key.trim()))
+                .map_err(|_| ApiError::Unauthorized("the API key has characters that no key has".to_owned()))?;
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.client.send(method, url, headers, body).await.map_err(|error| {
+            let reason = match error.kind {
+                FetchErrorKind::Connect => "nothing listens there".to_owned(),
+                _ => error.message,
+            };
+            ApiError::Unreachable { server: self.server.server.clone(), reason }
+        })
+    }
+
+    /// Calls with JSON and reads JSON.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses, or answers something else.
+    pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ApiError> {
+        let body = body.map(|body| BodySource::bytes(body.to_string()));
+        let response = self.call(method, path, HeaderMap::new(), body).await?;
+        accept(response).await
+    }
+
+    /// Looks at a job.
+    ///
+    /// # Errors
+    /// As [`Api::json`].
+    pub async fn job(&self, id: &str) -> Result<Value, ApiError> {
+        self.json(Method::GET, &format!("/v1/jobs/{id}"), None).await
+    }
+
+    /// Waits for a job to end, with a progress bar where there is a terminal. `each` sees the job whenever it is looked at.
+    ///
+    /// # Errors
+    /// As [`Api::json`].
+    pub async fn wait(&self, id: &str, mut each: impl AsyncFnMut(&Value)) -> Result<Value, ApiError> {
+        let bar = progress_bar();
+        loop {
+            let job = self.job(id).await?;
+            let count = |name: &str| job["progress"][name].as_u64().unwrap_or(0);
+            bar.set_length(count("total"));
+            bar.set_position(count("succeeded") + count("failed"));
+            bar.set_message(match count("failed") {
+                0 => String::new(),
+                failed => format!("{failed} failed"),
+            });
+            each(&job).await;
+            if job["completed_at"].is_string() {
+                bar.finish_and_clear();
+                return Ok(job);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Streams a job's results as JSON lines.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or refuses, or the stream breaks, or `take` fails.
+    pub async fn results(&self, id: &str, mut take: impl FnMut(&[u8]) -> std::io::Result<()>) -> anyhow::Result<()> {
+        let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/x-ndjson"))]);
+        let response = self.call(Method::GET, &format!("/v1/jobs/{id}/results"), headers, None).await?;
+        if !response.status().is_success() {
+            accept(response).await?;
+            return Ok(());
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| anyhow::anyhow!("the results broke off: {}", error.message))?;
+            if let Some(bytes) = frame.data_ref() {
+                take(bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads an answer that is JSON; a refusal becomes an error.
+///
+/// # Errors
+/// When it is a refusal, or something else.
+pub(super) async fn accept(response: Response<ResponseBody>) -> Result<Value, ApiError> {
+    let (status, bytes) = read(response).await?;
+    let value: Result<Value, _> = serde_json::from_slice(&bytes);
+    if status.is_success() {
+        return value.map_err(|error| ApiError::Unexpected(error.to_string()));
+    }
+    let value = value.unwrap_or_default();
+    let mut detail = value["detail"].as_str().unwrap_or("the server refused the request").to_owned();
+    if let Some(errors) = value["errors"].as_array().filter(|errors| errors.len() > 1) {
+        for error in errors {
+            detail.push_str(&format!("\n  {}: {}", error["pointer"].as_str().unwrap_or(""), error["detail"].as_str().unwrap_or("")));
+        }
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(ApiError::Unauthorized(detail));
+    }
+    Err(ApiError::Refused { status, detail })
+}
+
+/// Reads an answer whole.
+///
+/// # Errors
+/// When it breaks off or is too long.
+pub(super) async fn read(response: Response<ResponseBody>) -> Result<(StatusCode, Bytes), ApiError> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+    let bytes = body.map_err(|error| ApiError::Unexpected(error.to_string()))?.to_bytes();
+    Ok((status, bytes))
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "  {bar:32.cyan/dim} {pos}/{len} pages  {per_sec}  {eta} left  {msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is sound").progress_chars("━━─");
+    ProgressBar::new(0).with_style(style)
+}

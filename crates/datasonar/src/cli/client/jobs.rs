@@ -1,0 +1,131 @@
+//! `datasonar jobs`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+
+use super::api::{Api, Server};
+use crate::cli::say;
+
+#[derive(Subcommand)]
+pub(in crate::cli) enum JobsCommand {
+    /// List jobs, newest first
+    List(ListArgs),
+    /// Look at a job
+    Show(JobArgs),
+    /// Print a job's page results, one a line
+    Results(JobArgs),
+    /// Cancel a job; finished pages are kept
+    Cancel(JobArgs),
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct ListArgs {
+    /// pending, started, completed or failed
+    #[arg(long)]
+    status: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct JobArgs {
+    /// The job's id
+    id: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+pub(in crate::cli) async fn run(command: JobsCommand) -> Result<ExitCode> {
+    match command {
+        JobsCommand::List(args) => list(args).await?,
+        JobsCommand::Show(args) => {
+            let job = Api::new(args.server)?.job(&args.id).await?;
+            show(&job, args.json)?;
+        }
+        JobsCommand::Results(args) => {
+            Api::new(args.server)?.results(&args.id, |bytes| io::stdout().lock().write_all(bytes)).await?;
+        }
+        JobsCommand::Cancel(args) => {
+            let job = Api::new(args.server)?.json(Method::DELETE, &format!("/v1/jobs/{}", args.id), None).await?;
+            show(&job, args.json)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(args: ListArgs) -> Result<()> {
+    let status = args.status.map(|status| format!("&status={status}")).unwrap_or_default();
+    let path = format!("/v1/jobs?limit={}{status}", args.limit);
+    let answer = Api::new(args.server)?.json(Method::GET, &path, None).await?;
+    let jobs = answer["data"].as_array().map_or(&[][..], Vec::as_slice);
+    if args.json {
+        for job in jobs {
+            say(&job.to_string());
+        }
+        return Ok(());
+    }
+    if jobs.is_empty() {
+        say("No jobs yet. `datasonar batch urls.txt` queues one.");
+        return Ok(());
+    }
+    say(&format!("{:<36}  {:<6}  {:<9}  {:>17}  {:<24}  {}", "JOB", "KIND", "STATUS", "PAGES", "CREATED", "CALLBACK"));
+    for job in jobs {
+        let progress = &job["progress"];
+        let done = progress["succeeded"].as_u64().unwrap_or(0) + progress["failed"].as_u64().unwrap_or(0);
+        say(&format!(
+            "{:<36}  {:<6}  {:<9}  {:>17}  {:<24}  {}",
+            text(&job["job_id"]),
+            text(&job["kind"]),
+            text(&job["status"]),
+            format!("{done}/{}", progress["total"]),
+            text(&job["created_at"]),
+            text(&job["delivery"]["status"]),
+        ));
+    }
+    Ok(())
+}
+
+fn show(job: &Value, json: bool) -> Result<()> {
+    if json {
+        say(&serde_json::to_string_pretty(job)?);
+        return Ok(());
+    }
+    let progress = &job["progress"];
+    let rows = [
+        ("job", text(&job["job_id"]).to_owned()),
+        ("kind", text(&job["kind"]).to_owned()),
+        ("status", text(&job["status"]).to_owned()),
+        ("error", text(&job["error"]["message"]).to_owned()),
+        ("pages", format!("{} succeeded, {} failed, of {}", progress["succeeded"], progress["failed"], progress["total"])),
+        ("created", text(&job["created_at"]).to_owned()),
+        ("started", text(&job["started_at"]).to_owned()),
+        ("completed", text(&job["completed_at"]).to_owned()),
+        ("expires", text(&job["expires_at"]).to_owned()),
+        ("callback", text(&job["webhook_url"]).to_owned()),
+        ("delivery", format!("{} {}", text(&job["delivery"]["status"]), text(&job["delivery"]["id"])).trim().to_owned()),
+    ];
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        say(&format!("{name:<10} {value}"));
+    }
+    Ok(())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("")
+}

@@ -1,0 +1,120 @@
+//! `datasonar keys`: on the embedded store, beside a running server or without one.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use datasonar_store::{
+    Environment, KeyId, NewKey, Scope, Store,
+    sqlite::{SqliteStore, Threading},
+};
+
+use super::{args::StoreArgs, say};
+use crate::{
+    clock::{Clock, Ids, SystemClock},
+    config::Settings,
+    crypto::{api_key_prefix, new_api_key, sha256},
+};
+
+#[derive(Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make a key and print it, alone
+    Create(CreateArgs),
+    /// List keys
+    List(ListArgs),
+    /// Revoke a key, for good
+    Revoke(RevokeArgs),
+}
+
+#[derive(Args)]
+pub(super) struct CreateArgs {
+    /// production or sandbox
+    #[arg(long, default_value = "production")]
+    environment: Environment,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub(super) struct ListArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args)]
+pub(super) struct RevokeArgs {
+    /// The key's id, as listed
+    id: KeyId,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The embedded store, opened beside whoever else uses it.
+pub(super) async fn open(settings: &Settings) -> Result<Arc<SqliteStore>> {
+    let path = settings.data_dir.join("datasonar.db");
+    if !path.exists() {
+        anyhow::bail!(
+            "there is no store in {}; `datasonar serve` makes one, --data-dir names another place",
+            settings.data_dir.display()
+        );
+    }
+    SqliteStore::open(&path, Threading::Pool).await.with_context(|| format!("cannot open {}", path.display()))
+}
+
+pub(super) async fn run(command: KeysCommand) -> Result<ExitCode> {
+    match command {
+        KeysCommand::Create(args) => create(args).await?,
+        KeysCommand::List(args) => list(args).await?,
+        KeysCommand::Revoke(args) => {
+            let store = open(&args.store.settings()?).await?;
+            let account = store.account(None).await?;
+            store.revoke_key(account.id, args.id, SystemClock.now()).await.context("the key was not revoked")?;
+            store.close().await;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(args: CreateArgs) -> Result<()> {
+    let store = open(&args.store.settings()?).await?;
+    let account = store.account(None).await?;
+    let clock = Arc::new(SystemClock);
+    let ids = Ids::random(clock.clone());
+    let key = new_api_key(&ids, args.environment);
+    let new = NewKey {
+        id: KeyId(ids.uuid()),
+        scope: Scope { account: account.id, environment: args.environment },
+        hash: sha256(key.as_bytes()),
+        prefix: api_key_prefix(&key),
+        created_at: clock.now(),
+    };
+    store.create_key(new).await?;
+    store.close().await;
+    say(&key);
+    Ok(())
+}
+
+async fn list(args: ListArgs) -> Result<()> {
+    let store = open(&args.store.settings()?).await?;
+    let account = store.account(None).await?;
+    let keys = store.keys(account.id).await?;
+    store.close().await;
+    for key in keys {
+        let (id, environment, prefix) = (key.id, key.scope.environment, &key.prefix);
+        if args.json {
+            let revoked_at = key.revoked_at.map(|time| format!("{time:.3}"));
+            say(&serde_json::json!({
+                "id": id, "environment": environment, "prefix": prefix,
+                "created_at": format!("{:.3}", key.created_at), "revoked_at": revoked_at,
+            })
+            .to_string());
+        } else {
+            let state = key.revoked_at.map_or("active".to_owned(), |time| format!("revoked {time:.0}"));
+            say(&format!("{id}  {environment:<10}  {prefix}…  made {:.0}  {state}", key.created_at));
+        }
+    }
+    Ok(())
+}

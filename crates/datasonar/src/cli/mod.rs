@@ -1,0 +1,96 @@
+//! The command line: a server, a client of it, and a demonstration of both.
+
+mod args;
+pub mod client;
+pub mod demo;
+mod keys;
+mod secrets;
+mod serve;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Fire jobs, get a clean callback.
+#[derive(Parser)]
+#[command(name = "datasonar", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::ServeArgs),
+    /// See it work: a local site, an HTTPS endpoint and a server, from request to callback
+    Demo(demo::DemoArgs),
+    /// Scrape one URL and print its content
+    Scrape(client::ScrapeArgs),
+    /// Queue a file of URLs
+    Batch(client::BatchArgs),
+    /// Look at jobs
+    #[command(subcommand)]
+    Jobs(client::JobsCommand),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Show and rotate webhook secrets
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
+}
+
+/// Runs the command that the process was started with.
+pub async fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Scrape(args) => client::scrape(args).await,
+        Command::Batch(args) => client::batch(args).await,
+        Command::Jobs(command) => client::jobs(command).await,
+        Command::Keys(command) => keys::run(command).await,
+        Command::Secrets(command) => secrets::run(command).await,
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what went wrong, and because of what.
+fn complain(error: &anyhow::Error) {
+    let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    say_error(&format!("{red}error:{plain} {error:#}"));
+}
+
+/// Writes a line to standard output. A reader that has gone away is no failure.
+pub(crate) fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Writes a line to standard error.
+pub(crate) fn say_error(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help() {
+        Cli::command().debug_assert();
+        let mut help = Cli::command().render_long_help().to_string();
+        for command in Cli::command().get_subcommands_mut() {
+            help.push_str(&format!("\n# {}\n{}", command.get_name().to_owned(), command.render_long_help()));
+        }
+        insta::assert_snapshot!(help.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    }
+}

@@ -1,0 +1,63 @@
+//! `datasonar serve`.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{args::SettingsArgs, say};
+use crate::{
+    serve::{FirstKeys, Seams, start},
+    telemetry,
+};
+
+/// Runs the server until it is told to stop. Settings are flags, variables or lines of datasonar.toml, in that order.
+#[derive(Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
+    let settings = args.settings.settings()?;
+    telemetry::start(settings.log_format, &settings.rust_log)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let public_url = settings.public_url.clone();
+    let server = start(settings, Seams::default()).await?;
+    if let Some(keys) = &server.first_keys {
+        welcome(keys, server.address, public_url);
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::select! {
+        () = server.stop() => Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => Ok(ExitCode::FAILURE),
+        _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Shows the first keys, once, and what to do with them.
+fn welcome(keys: &FirstKeys, address: SocketAddr, public_url: Option<String>) {
+    let url = public_url.unwrap_or_else(|| format!("http://{address}"));
+    say(&format!(
+        r#"
+  Datasonar is running at {url}
+
+  These are your API keys. They are shown this once; `datasonar keys create` makes more.
+
+    production  {}
+    sandbox     {}
+
+  Try it:
+
+    curl -X POST {url}/v1/scrape \
+      -H "Authorization: Bearer {}" \
+      -d '{{"url": "https://example.com/"}}'
+"#,
+        keys.production, keys.sandbox, keys.production
+    ));
+}
