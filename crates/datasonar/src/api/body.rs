@@ -18,7 +18,7 @@ use ring::digest;
 use serde_json::{Map, Value};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::Instant,
 };
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -27,7 +27,10 @@ use super::{
     batch::{self, Stop},
     problem::Problem,
 };
-use crate::{jobs::UrlWriter, scrape::FieldError};
+use crate::{
+    jobs::{JobsError, UrlWriter},
+    scrape::FieldError,
+};
 
 /// The longest body that is not a batch's.
 const SMALL_BYTES: u64 = 1024 * 1024;
@@ -37,8 +40,11 @@ const HEAD_BYTES: u64 = 256 * 1024;
 const STALL: Duration = Duration::from_secs(30);
 /// How long a client that sent something wrong is listened to.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How many batches are read at once: each has a thread.
-static BATCHES: Semaphore = Semaphore::const_new(16);
+/// How many long batches are read at once. Each holds a thread for as long as its client takes to send it.
+static LONG: Semaphore = Semaphore::const_new(16);
+/// How many threads may be busy with URLs that are all here. Those who keep URLs wait for other threads that write files:
+/// there must always be some left.
+static SHORT: Semaphore = Semaphore::const_new(8);
 
 /// A decoded body.
 type Reader = Pin<Box<dyn AsyncRead + Send>>;
@@ -98,14 +104,15 @@ pub(super) async fn batch(request: Request, max_bytes: u64, urls: UrlWriter) -> 
     let mut reader = reader(request, max_bytes).await?;
     let mut head = Vec::new();
     (&mut reader).take(HEAD_BYTES).read_to_end(&mut head).await.map_err(|error| unreadable(&error))?;
-    let _permit = if head.len() as u64 == HEAD_BYTES {
+    let permit = if head.len() as u64 == HEAD_BYTES {
         let busy = |_| Problem::unavailable("too many large requests are being read at once; try again");
-        Some(BATCHES.try_acquire().map_err(busy)?)
+        LONG.try_acquire().map_err(busy)?
     } else {
-        None
+        short().await
     };
     let body = SyncIoBridge::new(AsyncReadExt::chain(io::Cursor::new(head), reader));
     let work = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let mut body = Hashed { inner: io::BufReader::with_capacity(64 * 1024, body), hash: digest::Context::new(&digest::SHA256) };
         let read = batch::read(&mut body, Some(urls));
         if read.is_err() {
@@ -118,6 +125,25 @@ pub(super) async fn batch(request: Request, max_bytes: u64, urls: UrlWriter) -> 
         Ok(read) => read.map_err(refuse),
         Err(panic) => Err(Problem::internal(&panic)),
     }
+}
+
+/// Does what may block, on a thread that may be blocked.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, JobsError> + Send + 'static,
+) -> Result<T, Problem> {
+    let permit = short().await;
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(panic) => Err(Problem::internal(&panic)),
+    }
+}
+
+async fn short() -> SemaphorePermit<'static> {
+    SHORT.acquire().await.expect("this semaphore is never closed")
 }
 
 fn refuse(stop: Stop) -> Problem {

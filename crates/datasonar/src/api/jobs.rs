@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     auth::Caller,
-    body::{Fields, batch, object},
+    body::{Fields, batch, blocking, object},
     problem::Problem,
     scrape::{is_fetchable, json, split},
     types::{self, BatchAsyncRequest, Endpoint, JobView, List, Queued, ScrapeAsyncRequest, Single, parameter},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     app::App,
     crypto::sha256,
-    jobs::{JobUrls, JobsError, Submit, UrlWriter},
+    jobs::{JobUrls, Submit, UrlWriter},
     scrape::{PageResult, ScrapeOptions},
 };
 
@@ -116,15 +116,6 @@ async fn submit(
         Submission::Repeated { answer } => answer,
     };
     Ok(json(StatusCode::ACCEPTED, answer.into()))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, JobsError> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        Err(panic) => Err(Problem::internal(&panic)),
-    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -53,17 +53,15 @@ pub async fn run() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
 }
 
 /// Says what went wrong, and because of what.
-fn complain(error: &anyhow::Error) {
+pub fn fail(error: &anyhow::Error) -> ExitCode {
     let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     say_error(&format!("{red}error:{plain} {error:#}"));
+    ExitCode::FAILURE
 }
 
 /// Writes a line to standard output. A reader that has gone away is no failure.

@@ -1,5 +1,6 @@
 //! The contract's block for one URL, the same in every endpoint, webhook and poll.
 
+use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use utoipa::ToSchema;
 
@@ -214,8 +215,8 @@ impl PageResult {
         }
     }
 
-    /// Its JSON, as it goes into segments and answers.
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a page result has string keys only")
+    /// Its JSON, as it goes into segments and answers. It takes no more memory than its length.
+    pub fn to_json(&self) -> Bytes {
+        serde_json::to_vec(self).expect("a page result has string keys only").into_boxed_slice().into()
     }
 }

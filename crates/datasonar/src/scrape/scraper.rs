@@ -74,7 +74,7 @@ impl Scraped {
 
 impl From<PageResult> for Scraped {
     fn from(page: PageResult) -> Self {
-        Self { json: page.to_json().into(), error: page.error, time_ms: page.time_ms }
+        Self { json: page.to_json(), error: page.error, time_ms: page.time_ms }
     }
 }
 

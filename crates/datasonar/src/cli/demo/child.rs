@@ -126,7 +126,7 @@ impl Child {
     ///
     /// # Errors
     /// When it cannot be killed.
-    pub async fn kill(mut self) -> Result<()> {
+    pub async fn kill(&mut self) -> Result<()> {
         Ok(self.process.kill().await?)
     }
 
@@ -134,7 +134,7 @@ impl Child {
     ///
     /// # Errors
     /// When it does not stop in time, or ends with a failure.
-    pub async fn stop(mut self) -> Result<Duration> {
+    pub async fn stop(&mut self) -> Result<Duration> {
         let begin = tokio::time::Instant::now();
         let id = self.process.id().context("the server has ended already")?;
         let killed = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;

@@ -75,7 +75,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         bail!("there are no URLs to queue");
     }
     let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await?;
-    let child = Child::start(&directory.path().join("data"), &[(
+    let mut child = Child::start(&directory.path().join("data"), &[(
         "DATASONAR_WEBHOOK_CA_FILE",
         receiver.ca_file().display().to_string(),
     )])

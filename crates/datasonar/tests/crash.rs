@@ -1,0 +1,167 @@
+//! What is promised under `kill -9` and SIGTERM, on the real binary: one result per URL, in order, one delivery, the same
+//! bytes at every attempt, and nothing fetched again that was finished.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
+
+use std::{fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
+
+use datasonar::{
+    cli::{
+        client::{Api, Server},
+        demo::{
+            check::verify_body,
+            child::Child,
+            receiver::{Answer, Received, Receiver},
+            site::{Site, SiteOptions},
+        },
+    },
+    clock::{Ids, SystemClock},
+};
+use http::Method;
+use serde_json::{Value, json};
+
+const KILLS: usize = 20;
+
+/// A server that is killed and started again on the same data.
+struct Victim<'a> {
+    directory: &'a Path,
+    variables: Vec<(&'static str, String)>,
+    key: String,
+    child: Child,
+}
+
+impl<'a> Victim<'a> {
+    async fn start(directory: &'a Path, receiver: &Receiver) -> Victim<'a> {
+        let variables = vec![
+            ("DATASONAR_WEBHOOK_CA_FILE", receiver.ca_file().display().to_string()),
+            ("DATASONAR_WEBHOOK_RETRY_SCHEDULE", "500ms,1s,2s,4s,8s,16s".to_owned()),
+        ];
+        let child = start(directory, &variables).await;
+        let key = child.keys.clone().unwrap().0;
+        Victim { directory, variables, key, child }
+    }
+
+    fn api(&self) -> Api {
+        Api::new(Server { server: self.child.url(), api_key: self.key.clone() }).unwrap()
+    }
+
+    async fn kill_and_restart(&mut self) {
+        self.child.kill().await.unwrap();
+        self.child = start(self.directory, &self.variables).await;
+    }
+}
+
+async fn start(directory: &Path, variables: &[(&'static str, String)]) -> Child {
+    let program = Path::new(env!("CARGO_BIN_EXE_datasonar"));
+    Child::start_program(program, &directory.join("data"), variables).await.unwrap()
+}
+
+async fn submit(api: &Api, urls: &[String], receiver: &Receiver) -> String {
+    let request = json!({"urls": urls, "format": "text", "webhook_url": receiver.url()});
+    let queued = api.json(Method::POST, "/v1/scrape/batch/async", Some(&request)).await.unwrap();
+    queued["job_id"].as_str().unwrap().to_owned()
+}
+
+fn done(job: &Value) -> u64 {
+    job["progress"]["succeeded"].as_u64().unwrap() + job["progress"]["failed"].as_u64().unwrap()
+}
+
+fn check_body(received: &Received, job: &str, urls: &[String], site: &Site) {
+    let body = BufReader::new(File::open(received.body()).unwrap());
+    let counted = verify_body(body, job, urls, |index| site.expect(index)).unwrap();
+    assert_eq!(counted.outcomes.values().sum::<u64>(), urls.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_twenty_times_a_batch_still_makes_one_callback() {
+    let directory = tempfile::tempdir().unwrap();
+    let site = Site::start(SiteOptions { urls: 20_000, trouble: false, all_sizes: false }).await.unwrap();
+    let urls: Vec<String> = site.urls().collect();
+    // The first two attempts fail, so that kills fall between attempts, too.
+    let receiver = Receiver::start(directory.path(), |n| Answer::Status(if n < 2 { 500 } else { 200 })).await.unwrap();
+    let mut victim = Victim::start(directory.path(), &receiver).await;
+    let job = submit(&victim.api(), &urls, &receiver).await;
+
+    let ids = Ids::random(Arc::new(SystemClock));
+    let mut seen = 0;
+    // What was finished, and how often it had been fetched by then.
+    let mut finished: Vec<u32> = Vec::new();
+    for kill in 0..KILLS {
+        // At a random instant, but while the batch is running: twenty times that leave time for the next.
+        let target = seen + (ids.fraction() * (urls.len() / KILLS) as f64 * 0.9) as u64;
+        while done(&victim.api().job(&job).await.unwrap()) < target {}
+        victim.kill_and_restart().await;
+        let found = victim.api().job(&job).await.unwrap();
+        println!("kill {kill}: {} of {} pages, {}", done(&found), urls.len(), found["status"]);
+        assert!(done(&found) >= seen, "a finished page was lost: {} < {seen}", done(&found));
+        assert_eq!(found["status"], "started", "the batch is over before the last kill");
+        seen = done(&found);
+        let mut lines = 0;
+        let count = |bytes: &[u8]| {
+            lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+            Ok(())
+        };
+        victim.api().results(&job, count).await.unwrap();
+        for index in finished.len()..lines {
+            finished.push(site.hits(index));
+        }
+    }
+    victim.api().wait(&job, async |_| {}).await.unwrap();
+    for (index, hits) in finished.iter().enumerate() {
+        assert_eq!(site.hits(index), *hits, "page {index} was fetched again after it was finished");
+    }
+
+    let mut attempts = Vec::new();
+    let delivered = async {
+        loop {
+            let job = victim.api().job(&job).await.unwrap();
+            if job["delivery"]["status"] == "delivered" {
+                return job["delivery"]["id"].as_str().unwrap().to_owned();
+            }
+            attempts.push(receiver.next().await.unwrap());
+            // Between the answer and its record, or near it.
+            victim.kill_and_restart().await;
+        }
+    };
+    let delivery = tokio::time::timeout(Duration::from_secs(120), delivered).await.unwrap();
+    let replay = format!("/v1/deliveries/{delivery}/replay");
+    victim.api().json(Method::POST, &replay, None).await.unwrap();
+    attempts.push(receiver.next().await.unwrap());
+    while let Some(more) = receiver.next_now().await {
+        attempts.push(more);
+    }
+    let secrets = victim.api().json(Method::GET, "/v1/webhooks/secrets", None).await.unwrap();
+    let secret = secrets["data"][0]["secret"].as_str().unwrap();
+    assert!(attempts.len() >= 2);
+    for attempt in &attempts {
+        attempt.verify(secret).unwrap();
+        assert_eq!(attempt.header("webhook-id"), delivery);
+        assert_eq!(attempt.sha256, attempts[0].sha256, "the bytes of an attempt differ");
+    }
+    check_body(&attempts[0], &job, &urls, &site);
+    let all = victim.api().json(Method::GET, "/v1/deliveries", None).await.unwrap();
+    assert_eq!(all["data"].as_array().unwrap().len(), 1, "there is one delivery");
+    victim.child.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn told_to_stop_it_drains_in_time_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let site = Site::start(SiteOptions { urls: 3_000, trouble: true, all_sizes: false }).await.unwrap();
+    let urls: Vec<String> = site.urls().collect();
+    let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await.unwrap();
+    let mut victim = Victim::start(directory.path(), &receiver).await;
+    let job = submit(&victim.api(), &urls, &receiver).await;
+    loop {
+        let found = victim.api().job(&job).await.unwrap();
+        if done(&found) >= 500 {
+            break;
+        }
+    }
+    let took = victim.child.stop().await.unwrap();
+    assert!(took < datasonar::serve::STOP_WITHIN, "{took:?}");
+    victim.child = start(directory.path(), &victim.variables).await;
+    victim.api().wait(&job, async |_| {}).await.unwrap();
+    let received = tokio::time::timeout(Duration::from_secs(60), receiver.next()).await.unwrap().unwrap();
+    check_body(&received, &job, &urls, &site);
+    victim.child.stop().await.unwrap();
+}
