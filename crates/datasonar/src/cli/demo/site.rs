@@ -43,11 +43,13 @@ pub struct SiteOptions {
     pub trouble: bool,
     /// Whether pages are of all sizes; otherwise all are small.
     pub all_sizes: bool,
+    /// How long every page takes at least.
+    pub pace: Duration,
 }
 
 impl Default for SiteOptions {
     fn default() -> Self {
-        Self { urls: 2_000, trouble: true, all_sizes: true }
+        Self { urls: 2_000, trouble: true, all_sizes: true, pace: Duration::ZERO }
     }
 }
 
@@ -181,6 +183,9 @@ impl Pages {
             return Ok(self.status(404));
         };
         let hits = self.hits[index].fetch_add(1, Ordering::Relaxed);
+        if !self.options.pace.is_zero() {
+            tokio::time::sleep(self.options.pace).await;
+        }
         let zipped = request
             .headers()
             .get(header::ACCEPT_ENCODING)
