@@ -3,6 +3,7 @@
 //!
 //! Both sides are child processes and take turns on the same machine; the pages come from this process in both cases.
 //! `cargo bench --bench overhead -- 20000` chooses another number of pages.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and ends with what is wrong")]
 
 use std::{fs, path::Path, process::Stdio, sync::Arc};
 

@@ -1,4 +1,5 @@
 //! House rules that the compiler and clippy cannot say.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
 
 use std::{
     fs,

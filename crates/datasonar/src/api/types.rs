@@ -113,7 +113,7 @@ pub(super) struct BatchResult {
 #[serde(untagged)]
 #[expect(dead_code, reason = "it is put together from page results as they were serialised; this describes it")]
 pub(super) enum JobResult {
-    Page(PageResult),
+    Page(Box<PageResult>),
     Batch(BatchResult),
 }
 

@@ -95,15 +95,10 @@ impl Sender {
             None => BodySource::stream(self.results.payload(&claimed.job).1, length),
         };
         let request_headers = listed(&headers);
-        let posted = match Url::parse(&delivery.url) {
-            Ok(url) => {
-                let limits = PostRequest::new(url, headers, source);
-                let request =
-                    PostRequest { response_timeout: self.timeout, stall_timeout: self.timeout, ..limits };
-                self.client.post(request).await
-            }
-            Err(_) => unreachable!("an endpoint's URL was parsed when its job was accepted"),
-        };
+        let url = Url::parse(&delivery.url).expect("an endpoint's URL was parsed when its job was accepted");
+        let limits = PostRequest::new(url, headers, source);
+        let request = PostRequest { response_timeout: self.timeout, stall_timeout: self.timeout, ..limits };
+        let posted = self.client.post(request).await;
         let attempt = Attempt {
             id: AttemptId(self.ids.uuid()),
             delivery: delivery.id,
