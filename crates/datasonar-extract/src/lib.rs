@@ -5,25 +5,47 @@
 //! often, and answering `true` ends the work with [`ExtractError::Stopped`].
 //!
 //! # Hostile input
-//! Nothing here recurses over the depth of a document, and every structure is bounded (see [`Limits`]'s fields for what
-//! is kept): nesting, nodes, attributes, open formatting elements. What passes a bound is flattened or ignored, never an
+//! Nothing here recurses over the depth of a document, and every structure is bounded: nesting,
+//! nodes, attributes, open formatting elements. What passes a bound is flattened or ignored, never an
 //! error. Work is linear in the input, so that ten million bytes of anything take well under two seconds.
 //!
 //! # Reading order
-//! `charset` → `parse` (tokens → tree, over `dom`) → `main_content` and `select` (what to keep) → `render` (formats).
+//! `media` and `charset` (what it is) → `dom` (tokens → tree) → `content`, `main_content` and `select` (what to keep) →
+//! `render` and `links` (formats).
 //! `metadata` reads the whole tree once, before anything is removed from it.
 #![warn(unreachable_pub)]
 
+mod budget;
+mod charset;
+mod content;
+mod dom;
 mod error;
 mod format;
+mod links;
+mod main_content;
+mod media;
 mod metadata;
 mod options;
+mod plain;
+mod render;
+mod select;
+mod structured;
+mod text;
 
 pub use error::ExtractError;
 pub use format::{Content, Extracted, Format, Link, UnknownFormat};
 pub use metadata::Metadata;
 pub use options::{InvalidSelector, Options};
+use serde_json::json;
 use url::Url;
+
+use crate::{
+    budget::Budget,
+    links::Base,
+    media::Kind,
+    render::{Page, Style},
+    structured::StructuredData,
+};
 
 /// A page as it was fetched.
 #[derive(Debug, Clone, Copy)]
@@ -43,22 +65,54 @@ pub struct Document<'a> {
 /// # Errors
 /// [`ExtractError::UnsupportedContent`] if the document is not text, [`ExtractError::Decode`] if it cannot be what it
 /// says it is, [`ExtractError::Stopped`] once `stop` answers `true`.
+///
+/// # What is in which format
+/// With include selectors, every format but `raw_html` holds the matching elements alone; else, with `only_main_content`,
+/// the main content; else the whole page. That goes for `links` too: whoever harvests links asks for the whole page.
 pub fn extract(document: &Document<'_>, options: &Options, stop: &dyn Fn() -> bool) -> Result<Extracted, ExtractError> {
-    if stop() {
-        return Err(ExtractError::Stopped);
+    let budget = Budget::new(stop);
+    budget.poll()?;
+    let (kind, content_type) = media::classify(document.content_type, document.body);
+    if kind == Kind::Unsupported {
+        return Err(ExtractError::UnsupportedContent { content_type });
     }
-    let text = String::from_utf8_lossy(document.body);
-    let contents = options
-        .formats()
-        .iter()
-        .map(|&format| {
-            let content = match format {
-                Format::Links => Content::Links(Vec::new()),
-                Format::Json => Content::Json(serde_json::Value::Null),
-                _ => Content::Text(text.clone().into_owned()),
-            };
-            (format, content)
-        })
-        .collect();
-    Ok(Extracted { contents, metadata: Metadata::default() })
+    let top_level_domain = document.url.domain().and_then(|domain| domain.rsplit('.').next());
+    let source = charset::decode(document.body, document.content_type, top_level_domain);
+    budget.poll()?;
+    let mut extracted = match kind {
+        Kind::Html => html(document.url, &source, options, &budget)?,
+        Kind::Xml => plain::xml(&source, options, &budget)?,
+        Kind::Json => plain::json(&source, options)?,
+        Kind::Text | Kind::Unsupported => plain::text(&source, options),
+    };
+    extracted.metadata.content_type = Some(content_type);
+    Ok(extracted)
+}
+
+/// The content of an HTML page.
+fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Result<Extracted, ExtractError> {
+    let text = charset::normalize(source);
+    let dom = dom::parse(&text, budget)?;
+    let base = Base::of(&dom, url);
+    let structured = StructuredData::of(&dom, budget)?;
+    let metadata = Metadata::of(&dom, &base, &structured, budget)?;
+    let selection = content::select(&dom, options, budget)?;
+    let page = Page { dom: &dom, selection: &selection, base: &base };
+    let mut contents = Vec::with_capacity(options.formats().len());
+    for &format in options.formats() {
+        let content = match format {
+            Format::Markdown => Content::Text(render::flow(&page, Style::Markdown, budget)?),
+            Format::Text => Content::Text(render::flow(&page, Style::Plain, budget)?),
+            Format::Html => Content::Text(render::html(&page, metadata.title.as_deref(), budget)?),
+            Format::RawHtml => Content::Text(source.to_owned()),
+            Format::Links => Content::Links(links::links(&dom, &selection, &base, budget)?),
+            Format::Json => Content::Json(json!({
+                "title": metadata.title,
+                "blocks": render::blocks(&page, budget)?,
+                "structured_data": structured.objects,
+            })),
+        };
+        contents.push((format, content));
+    }
+    Ok(Extracted { contents, metadata })
 }

@@ -2,18 +2,23 @@
 
 use thiserror::Error;
 
-use crate::Format;
+use crate::{
+    Format,
+    select::{self, Selector},
+};
 
 /// Selectors in one list, at most.
-pub(crate) const MAX_SELECTORS: usize = 100;
+const MAX_SELECTORS: usize = 100;
 /// Length of one selector, at most.
-pub(crate) const MAX_SELECTOR_BYTES: usize = 1024;
+const MAX_SELECTOR_BYTES: usize = 1024;
 
 /// What is wanted of a page.
 #[derive(Debug, Clone)]
 pub struct Options {
     formats: Vec<Format>,
     pub(crate) only_main_content: bool,
+    pub(crate) include: Vec<Selector>,
+    pub(crate) exclude: Vec<Selector>,
 }
 
 /// A selector that cannot be used.
@@ -41,17 +46,9 @@ impl Options {
         include_selectors: &[String],
         exclude_selectors: &[String],
     ) -> Result<Self, InvalidSelector> {
-        for (list, selectors) in [("include_selectors", include_selectors), ("exclude_selectors", exclude_selectors)] {
-            if selectors.len() > MAX_SELECTORS {
-                return Err(InvalidSelector {
-                    list,
-                    index: MAX_SELECTORS,
-                    selector: String::new(),
-                    reason: format!("more than {MAX_SELECTORS} selectors"),
-                });
-            }
-        }
-        Ok(Self { formats, only_main_content })
+        let include = compile("include_selectors", include_selectors)?;
+        let exclude = compile("exclude_selectors", exclude_selectors)?;
+        Ok(Self { formats, only_main_content, include, exclude })
     }
 
     /// The formats asked for, in the order asked.
@@ -59,4 +56,21 @@ impl Options {
     pub fn formats(&self) -> &[Format] {
         &self.formats
     }
+}
+
+fn compile(list: &'static str, selectors: &[String]) -> Result<Vec<Selector>, InvalidSelector> {
+    let invalid = |index: usize, selector: &str, reason: String| {
+        let selector = selector[..selector.floor_char_boundary(MAX_SELECTOR_BYTES)].to_owned();
+        InvalidSelector { list, index, selector, reason }
+    };
+    if let Some(first) = selectors.get(MAX_SELECTORS) {
+        return Err(invalid(MAX_SELECTORS, first, format!("more than {MAX_SELECTORS} selectors")));
+    }
+    let compile = |(index, selector): (usize, &String)| {
+        if selector.len() > MAX_SELECTOR_BYTES {
+            return Err(invalid(index, selector, format!("longer than {MAX_SELECTOR_BYTES} bytes")));
+        }
+        select::parse(selector).map_err(|reason| invalid(index, selector, reason))
+    };
+    selectors.iter().enumerate().map(compile).collect()
 }

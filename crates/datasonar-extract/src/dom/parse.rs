@@ -1,0 +1,730 @@
+//! Tokens → tree.
+//!
+//! The tree construction rules of the HTML standard, as far as they change what a page says: implied end tags, scopes,
+//! formatting elements closed out of order, tables and what does not belong into them, foreign content. What they leave
+//! to scripts, frames, quirks and errors is not here. Every rule costs at most one look at the open elements, of which
+//! there are never more than [`MAX_DEPTH`].
+
+use super::{
+    Attr, BODY, Dom, HEAD, HTML, NONE, NodeId, OWNED, Span, Tag,
+    entities::decode_into,
+    tokenizer::{Range, Token, Tokenizer},
+};
+use crate::{ExtractError, budget::Budget};
+
+/// Open elements, at most: what is deeper is flattened.
+pub(crate) const MAX_DEPTH: usize = 512;
+/// Nodes of one page, at most; the rest of the page is ignored.
+const MAX_NODES: usize = 2_000_000;
+/// Attributes of one page, at most.
+const MAX_TOTAL_ATTRS: usize = 2_000_000;
+/// Formatting elements that are opened again, at most.
+const MAX_ACTIVE: usize = 6;
+
+/// Parses a page. `source` must have neither NULs nor carriage returns for the tree to have none.
+pub(crate) fn parse<'s>(source: &'s str, budget: &Budget<'_>) -> Result<Dom<'s>, ExtractError> {
+    // Spans have 31 bits; a page that is longer has been refused long before.
+    let source = source.get(..OWNED as usize / 4).unwrap_or(source);
+    let mut builder = Builder {
+        dom: Dom::new(source),
+        source,
+        tokens: Tokenizer::new(source, budget),
+        max_nodes: MAX_NODES.min(source.len() / 2 + 1024),
+        stack: Vec::with_capacity(64),
+        open: [0; 256],
+        dropped: [0; 256],
+        active: Vec::new(),
+        in_body: false,
+        skip_newline: false,
+        scratch: String::new(),
+    };
+    builder.open_node(HTML, Tag::Html);
+    builder.open_node(HEAD, Tag::Head);
+    builder.run()?;
+    Ok(builder.dom)
+}
+
+/// An open element.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    id: NodeId,
+    tag: Tag,
+    /// Tells names apart: equal names have equal keys.
+    key: u8,
+    /// Inside `svg` or `math`.
+    foreign: bool,
+}
+
+struct Builder<'s, 'b> {
+    dom: Dom<'s>,
+    source: &'s str,
+    tokens: Tokenizer<'s, 'b>,
+    max_nodes: usize,
+    stack: Vec<Open>,
+    /// How many elements are open, by key.
+    open: [u32; 256],
+    /// How many start tags were dropped for being too deep, by key: so many end tags are dropped as well.
+    dropped: [u32; 256],
+    /// The formatting elements to open again; `NONE` is a marker.
+    active: Vec<NodeId>,
+    in_body: bool,
+    /// A newline right after `<pre>` does not count.
+    skip_newline: bool,
+    scratch: String,
+}
+
+/// A key for a name; known tags and unknown names share the keys.
+fn key(tag: Tag, name: &str) -> u8 {
+    if tag == Tag::Unknown {
+        name.bytes().fold(17u8, |key, byte| key.wrapping_mul(31).wrapping_add(byte.to_ascii_lowercase()))
+    } else {
+        tag as u8
+    }
+}
+
+impl Builder<'_, '_> {
+    fn run(&mut self) -> Result<(), ExtractError> {
+        loop {
+            let foreign = self.top().foreign;
+            match self.tokens.next(foreign)? {
+                Token::Eof => return Ok(()),
+                _ if self.dom.len() >= self.max_nodes => return Ok(()),
+                Token::Text(range) => self.text(range, true),
+                Token::Verbatim(range) => self.text(range, false),
+                Token::Start { name, self_closing } => self.start(name, self_closing)?,
+                Token::End { name } => self.end(name),
+            }
+        }
+    }
+
+    fn top(&self) -> Open {
+        self.stack.last().copied().unwrap_or(Open { id: BODY, tag: Tag::Body, key: 0, foreign: false })
+    }
+
+    fn tag_of(&mut self, name: Range) -> (Tag, u8) {
+        let name = self.source.get(name.0..name.1).unwrap_or_default();
+        let tag = if name.len() > 10 {
+            Tag::Unknown
+        } else if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.scratch.clear();
+            self.scratch.push_str(name);
+            self.scratch.make_ascii_lowercase();
+            Tag::from_name(&self.scratch)
+        } else {
+            Tag::from_name(name)
+        };
+        (tag, key(tag, name))
+    }
+
+    // Start tags
+
+    fn start(&mut self, name: Range, self_closing: bool) -> Result<(), ExtractError> {
+        let (mut tag, key) = self.tag_of(name);
+        self.skip_newline = false;
+        if self.top().foreign {
+            if !tag.leaves_foreign() {
+                self.insert(Tag::Unknown, key, name, !self_closing);
+                self.enter_html_again(name);
+                return Ok(());
+            }
+            while self.top().foreign {
+                self.pop();
+            }
+        }
+        if !self.in_body && self.start_in_head(tag, key, name)? {
+            return Ok(());
+        }
+        match tag {
+            Tag::Html => self.merge_attrs(HTML),
+            Tag::Body => self.merge_attrs(BODY),
+            Tag::Head | Tag::Frameset | Tag::Frame | Tag::Col | Tag::Colgroup => {}
+            Tag::Caption | Tag::Tbody | Tag::Thead | Tag::Tfoot | Tag::Tr | Tag::Td | Tag::Th => {
+                self.start_table_part(tag, key, name);
+            }
+            _ => {
+                if tag == Tag::Image {
+                    tag = Tag::Img;
+                }
+                self.close_before(tag);
+                if !tag.closes_paragraph() && !matches!(tag, Tag::Li | Tag::Dd | Tag::Dt) {
+                    self.reopen_formatting();
+                }
+                if tag == Tag::Table && self.top().tag.is_table_context() {
+                    self.pop_until(Tag::Table);
+                }
+                self.insert_by_kind(tag, key, name, self_closing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Start tags before the body; answers whether the tag was one of the head's.
+    fn start_in_head(&mut self, tag: Tag, key: u8, name: Range) -> Result<bool, ExtractError> {
+        if self.stack.len() > 2 {
+            return Ok(false);
+        }
+        match tag {
+            Tag::Html => self.merge_attrs(HTML),
+            Tag::Head => self.merge_attrs(HEAD),
+            Tag::Base | Tag::Basefont | Tag::Bgsound | Tag::Link | Tag::Meta => {
+                self.insert(tag, key, name, false);
+            }
+            Tag::Title | Tag::Style | Tag::Script | Tag::Noframes | Tag::Noscript => {
+                self.insert(tag, key, name, false);
+                self.raw_content(tag)?;
+            }
+            Tag::Template => {
+                self.insert(tag, key, name, true);
+            }
+            _ => {
+                self.begin_body();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin_body(&mut self) {
+        while self.stack.len() > 1 {
+            self.pop();
+        }
+        self.open_node(BODY, Tag::Body);
+        self.in_body = true;
+    }
+
+    /// Closes what the start tag of `tag` closes.
+    fn close_before(&mut self, tag: Tag) {
+        match tag {
+            Tag::Li => self.close_item(&[Tag::Li]),
+            Tag::Dd | Tag::Dt => self.close_item(&[Tag::Dd, Tag::Dt]),
+            Tag::A if self.open[Tag::A as usize] > 0 && self.active_position(Tag::A).is_some() => {
+                self.end_formatting(Tag::A);
+            }
+            Tag::Nobr if self.in_scope(|tag| tag == Tag::Nobr, false) => self.end_formatting(Tag::Nobr),
+            Tag::Button if self.in_scope(|tag| tag == Tag::Button, false) => self.pop_until(Tag::Button),
+            Tag::Option | Tag::Optgroup => {
+                if self.top().tag == Tag::Option {
+                    self.pop();
+                }
+                if tag == Tag::Optgroup && self.top().tag == Tag::Optgroup {
+                    self.pop();
+                }
+            }
+            Tag::Rb | Tag::Rp | Tag::Rt | Tag::Rtc if self.in_scope(|tag| tag == Tag::Ruby, false) => {
+                self.imply_ends(Tag::Unknown);
+            }
+            _ => {}
+        }
+        if tag.closes_paragraph() || matches!(tag, Tag::Li | Tag::Dd | Tag::Dt) {
+            self.close_paragraph();
+            if tag.is_heading() && self.top().tag.is_heading() {
+                self.pop();
+            }
+        }
+    }
+
+    /// Closes the item before this one.
+    fn close_item(&mut self, items: &[Tag]) {
+        if items.iter().all(|tag| self.open[*tag as usize] == 0) {
+            return;
+        }
+        for at in (0..self.stack.len()).rev() {
+            let tag = self.stack[at].tag;
+            if items.contains(&tag) {
+                self.pop_to(at);
+                return;
+            }
+            if tag.is_special() && !matches!(tag, Tag::Address | Tag::Div | Tag::P) {
+                return;
+            }
+        }
+    }
+
+    fn close_paragraph(&mut self) {
+        if self.open[Tag::P as usize] > 0 && self.in_scope(|tag| tag == Tag::P, true) {
+            self.pop_until(Tag::P);
+        }
+    }
+
+    fn insert_by_kind(&mut self, tag: Tag, key: u8, name: Range, self_closing: bool) -> Result<(), ExtractError> {
+        match tag {
+            tag if tag.is_void() => {
+                self.insert(tag, key, name, false);
+            }
+            Tag::Title
+            | Tag::Textarea
+            | Tag::Style
+            | Tag::Script
+            | Tag::Xmp
+            | Tag::Iframe
+            | Tag::Noembed
+            | Tag::Noframes => {
+                self.insert(tag, key, name, false);
+                self.raw_content(tag)?;
+            }
+            Tag::Plaintext => {
+                let id = self.insert(tag, key, name, false);
+                let range = self.tokens.rest();
+                self.add_text(id, range, false);
+            }
+            Tag::Svg | Tag::Math => {
+                self.insert(tag, key, name, !self_closing);
+                if !self_closing && let Some(open) = self.stack.last_mut().filter(|open| open.tag == tag) {
+                    open.foreign = true;
+                }
+            }
+            tag => {
+                let id = self.insert(tag, key, name, true);
+                self.skip_newline = matches!(tag, Tag::Pre | Tag::Listing);
+                if tag.is_formatting() {
+                    self.activate(tag, id);
+                } else if matches!(tag, Tag::Applet | Tag::Marquee | Tag::Object) {
+                    self.active.push(NONE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start_table_part(&mut self, tag: Tag, key: u8, name: Range) {
+        if self.open[Tag::Table as usize] == 0 {
+            return;
+        }
+        let Some(table) = self.stack.iter().rposition(|open| matches!(open.tag, Tag::Table | Tag::Template)) else {
+            return;
+        };
+        if self.stack[table].tag != Tag::Table {
+            return;
+        }
+        let keep = |open: &Open| match tag {
+            Tag::Td | Tag::Th => matches!(open.tag, Tag::Tr | Tag::Tbody | Tag::Thead | Tag::Tfoot),
+            Tag::Tr => matches!(open.tag, Tag::Tbody | Tag::Thead | Tag::Tfoot),
+            _ => false,
+        };
+        // The last of the parts that may hold this one, next to the table.
+        let kept = self.stack[table + 1..].iter().take_while(|open| keep(open)).count();
+        self.pop_to(table + 1 + kept);
+        if matches!(tag, Tag::Td | Tag::Th | Tag::Tr) && self.top().tag == Tag::Table {
+            self.insert_implied(Tag::Tbody);
+        }
+        if matches!(tag, Tag::Td | Tag::Th) && self.top().tag != Tag::Tr {
+            self.insert_implied(Tag::Tr);
+        }
+        let depth = self.stack.len();
+        self.insert(tag, key, name, true);
+        if matches!(tag, Tag::Td | Tag::Th | Tag::Caption) && self.stack.len() > depth {
+            self.active.push(NONE);
+        }
+    }
+
+    /// The text of an element whose content is not markup.
+    fn raw_content(&mut self, tag: Tag) -> Result<(), ExtractError> {
+        let mut range = self.tokens.raw_text(tag.name())?;
+        let id = self.dom.len() as NodeId - 1;
+        if tag == Tag::Textarea && self.source[range.0..range.1].starts_with('\n') {
+            range.0 += 1;
+        }
+        self.add_text(id, range, matches!(tag, Tag::Title | Tag::Textarea));
+        Ok(())
+    }
+
+    /// After the start tag of a foreign element in which HTML begins again.
+    fn enter_html_again(&mut self, name: Range) {
+        const POINTS: [&str; 8] = ["foreignobject", "desc", "title", "mi", "mo", "mn", "ms", "mtext"];
+        let name = self.source.get(name.0..name.1).unwrap_or_default();
+        if POINTS.iter().any(|point| point.eq_ignore_ascii_case(name))
+            && let Some(open) = self.stack.last_mut()
+        {
+            open.foreign = false;
+        }
+    }
+
+    // End tags
+
+    fn end(&mut self, name: Range) {
+        let (tag, key) = self.tag_of(name);
+        self.skip_newline = false;
+        if self.dropped[usize::from(key)] > 0 {
+            self.dropped[usize::from(key)] -= 1;
+            return;
+        }
+        if !self.in_body && self.stack.len() <= 2 {
+            match tag {
+                Tag::Body | Tag::Html | Tag::Br => self.begin_body(),
+                _ => return,
+            }
+        }
+        match tag {
+            Tag::Body | Tag::Html | Tag::Head => {}
+            Tag::Br => {
+                self.reopen_formatting();
+                self.tokens.attrs.clear();
+                self.insert(Tag::Br, key, name, false);
+            }
+            Tag::P => self.close_paragraph(),
+            Tag::Table | Tag::Tbody | Tag::Thead | Tag::Tfoot | Tag::Tr | Tag::Td | Tag::Th | Tag::Caption => {
+                self.end_table_part(tag);
+            }
+            tag if tag.is_heading() => {
+                if self.in_scope(Tag::is_heading, false) {
+                    while !self.top().tag.is_heading() {
+                        self.pop();
+                    }
+                    self.pop();
+                }
+            }
+            tag if tag.is_formatting() => self.end_formatting(tag),
+            tag if tag.is_special() && !tag.is_void() => {
+                if self.open[usize::from(key)] > 0 && self.in_scope(|open| open == tag, false) {
+                    self.pop_until(tag);
+                    if matches!(tag, Tag::Applet | Tag::Marquee | Tag::Object) {
+                        self.clear_to_marker();
+                    }
+                }
+            }
+            tag => self.end_other(tag, key, name),
+        }
+    }
+
+    fn end_table_part(&mut self, tag: Tag) {
+        if self.open[tag as usize] == 0 {
+            return;
+        }
+        for at in (0..self.stack.len()).rev() {
+            let open = self.stack[at].tag;
+            if open == tag {
+                self.pop_to(at);
+                return;
+            }
+            if matches!(open, Tag::Table | Tag::Template) {
+                return;
+            }
+        }
+    }
+
+    /// Any other end tag: closes the nearest element of that name unless a special one is in between.
+    fn end_other(&mut self, tag: Tag, key: u8, name: Range) {
+        if self.open[usize::from(key)] == 0 {
+            return;
+        }
+        let name = self.source.get(name.0..name.1).unwrap_or_default();
+        for at in (0..self.stack.len()).rev() {
+            let open = self.stack[at];
+            let same = open.key == key
+                && (open.tag == tag && tag != Tag::Unknown || self.dom.name(open.id).eq_ignore_ascii_case(name));
+            if same {
+                self.pop_to(at);
+                return;
+            }
+            if open.tag.is_special() {
+                return;
+            }
+        }
+    }
+
+    // Formatting elements
+
+    /// Where the formatting element to close is in the list, if it is after the last marker.
+    fn active_position(&self, tag: Tag) -> Option<usize> {
+        let begin = self.active.iter().rposition(|id| *id == NONE).map_or(0, |at| at + 1);
+        self.active[begin..].iter().rposition(|id| self.dom.tag(*id) == tag).map(|at| begin + at)
+    }
+
+    fn activate(&mut self, tag: Tag, id: NodeId) {
+        let begin = self.active.iter().rposition(|id| *id == NONE).map_or(0, |at| at + 1);
+        let same = self.active[begin..].iter().filter(|id| self.dom.tag(**id) == tag).count();
+        if same >= 3
+            && let Some(at) = self.active[begin..].iter().position(|id| self.dom.tag(*id) == tag)
+        {
+            self.active.remove(begin + at);
+        } else if self.active.len() - begin >= MAX_ACTIVE {
+            self.active.remove(begin);
+        }
+        self.active.push(id);
+    }
+
+    fn clear_to_marker(&mut self) {
+        while self.active.pop().is_some_and(|id| id != NONE) {}
+    }
+
+    /// Opens again what was closed by the end of a block around it.
+    fn reopen_formatting(&mut self) {
+        let Some(&last) = self.active.last() else { return };
+        if last == NONE || self.dom.node(last).open {
+            return;
+        }
+        let is_kept = |id: &NodeId| *id == NONE || self.dom.node(*id).open;
+        let begin = self.active.iter().rposition(is_kept).map_or(0, |at| at + 1);
+        for at in begin..self.active.len() {
+            if self.stack.len() >= MAX_DEPTH {
+                self.active.truncate(at);
+                return;
+            }
+            let clone = self.clone_element(self.active[at]);
+            let tag = self.dom.tag(clone);
+            self.place(clone);
+            self.open_node(clone, tag);
+            self.active[at] = clone;
+        }
+    }
+
+    fn clone_element(&mut self, id: NodeId) -> NodeId {
+        let (tag, data) = (self.dom.node(id).tag, self.dom.node(id).data);
+        let clone = self.dom.push(tag, data);
+        let (attr_start, attr_len) = (self.dom.node(id).attr_start, self.dom.node(id).attr_len);
+        let node = &mut self.dom.nodes[clone as usize];
+        (node.attr_start, node.attr_len) = (attr_start, attr_len);
+        clone
+    }
+
+    /// The end tag of a formatting element: the "adoption agency", without the clones between the two.
+    fn end_formatting(&mut self, tag: Tag) {
+        for _ in 0..8 {
+            if self.top().tag == tag && !self.active.contains(&self.top().id) {
+                self.pop();
+                return;
+            }
+            let Some(position) = self.active_position(tag) else {
+                return self.end_other(tag, tag as u8, (0, 0));
+            };
+            let id = self.active[position];
+            let Some(at) = self.stack.iter().rposition(|open| open.id == id) else {
+                self.active.remove(position);
+                return;
+            };
+            if self.stack[at + 1..].iter().any(|open| open.tag.bounds_scope()) {
+                return;
+            }
+            let Some(block) = self.stack[at + 1..].iter().position(|open| open.tag.is_special()).map(|b| at + 1 + b)
+            else {
+                self.active.remove(position);
+                self.pop_to(at);
+                return;
+            };
+            self.adopt(at, block, position);
+        }
+    }
+
+    /// Moves the block at `block` out of the formatting element at `at`, and the formatting into the block.
+    fn adopt(&mut self, at: usize, block: usize, position: usize) {
+        let (formatting, furthest, parent) = (self.stack[at], self.stack[block], self.stack[at - 1]);
+        self.dom.detach(furthest.id);
+        if parent.tag.is_table_context() && self.dom.node(formatting.id).parent != parent.id {
+            self.foster(furthest.id);
+        } else {
+            self.dom.append(parent.id, furthest.id);
+        }
+        let clone = self.clone_element(formatting.id);
+        self.dom.move_children(furthest.id, clone);
+        self.dom.append(furthest.id, clone);
+        // What lay between is closed; the clone takes the element's place, inside the block.
+        for open in self.stack.drain(at..block) {
+            self.dom.nodes[open.id as usize].open = false;
+            self.open[usize::from(open.key)] -= 1;
+        }
+        let place = (at + 1).min(self.stack.len());
+        self.stack.insert(place, Open { id: clone, ..formatting });
+        self.open[usize::from(formatting.key)] += 1;
+        self.dom.nodes[clone as usize].open = true;
+        self.active[position] = clone;
+    }
+
+    // The open elements
+
+    fn in_scope(&self, wanted: impl Fn(Tag) -> bool, in_button_scope: bool) -> bool {
+        for open in self.stack.iter().rev() {
+            if wanted(open.tag) {
+                return true;
+            }
+            if open.tag.bounds_scope() || in_button_scope && open.tag == Tag::Button {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Closes elements with an implied end, except `except`.
+    fn imply_ends(&mut self, except: Tag) {
+        while self.top().tag.has_implied_end() && self.top().tag != except {
+            self.pop();
+        }
+    }
+
+    /// Closes the nearest `tag` and what is in it; it must be open.
+    fn pop_until(&mut self, tag: Tag) {
+        if let Some(at) = self.stack.iter().rposition(|open| open.tag == tag) {
+            self.pop_to(at);
+        }
+    }
+
+    /// Closes everything from that place of the stack on.
+    fn pop_to(&mut self, at: usize) {
+        while self.stack.len() > at.max(2) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(open) = self.stack.pop() {
+            self.dom.nodes[open.id as usize].open = false;
+            self.open[usize::from(open.key)] -= 1;
+            if matches!(open.tag, Tag::Td | Tag::Th | Tag::Caption) {
+                self.clear_to_marker();
+            }
+        }
+    }
+
+    fn open_node(&mut self, id: NodeId, tag: Tag) {
+        let key = key(tag, self.dom.name(id));
+        let foreign = self.stack.last().is_some_and(|top| top.foreign);
+        self.stack.push(Open { id, tag, key, foreign });
+        self.open[usize::from(key)] += 1;
+        self.dom.nodes[id as usize].open = true;
+    }
+
+    // Nodes
+
+    fn insert_implied(&mut self, tag: Tag) {
+        let id = self.dom.push(tag, Span::default());
+        self.place(id);
+        if self.stack.len() < MAX_DEPTH {
+            self.open_node(id, tag);
+        }
+    }
+
+    /// Inserts the element of the last start tag; `open` says whether it may have children.
+    fn insert(&mut self, tag: Tag, key: u8, name: Range, open: bool) -> NodeId {
+        let data = if tag == Tag::Unknown { self.lower_span(name) } else { Span::default() };
+        let id = self.dom.push(tag, data);
+        self.add_attrs(id);
+        self.place(id);
+        if open {
+            if self.stack.len() < MAX_DEPTH {
+                let foreign = self.top().foreign;
+                self.stack.push(Open { id, tag, key, foreign });
+                self.open[usize::from(key)] += 1;
+                self.dom.nodes[id as usize].open = true;
+            } else {
+                self.dropped[usize::from(key)] += 1;
+            }
+        }
+        id
+    }
+
+    /// Puts a node where the next one belongs.
+    fn place(&mut self, id: NodeId) {
+        let top = self.top();
+        let tag = self.dom.tag(id);
+        let belongs = tag.is_table_context() && tag != Tag::Table
+            || matches!(tag, Tag::Td | Tag::Th | Tag::Caption | Tag::Script | Tag::Style | Tag::Template);
+        if top.tag.is_table_context() && !belongs {
+            self.foster(id);
+        } else {
+            self.dom.append(top.id, id);
+        }
+    }
+
+    /// Puts a node before the table it must not be in.
+    fn foster(&mut self, id: NodeId) {
+        let table = self.stack.iter().rev().find(|open| open.tag == Tag::Table).map(|open| open.id);
+        match table {
+            Some(table) if self.dom.node(table).parent != NONE => self.dom.insert_before(table, id),
+            _ => {
+                let parent = self.top().id;
+                self.dom.append(parent, id);
+            }
+        }
+    }
+
+    fn text(&mut self, range: Range, decode: bool) {
+        let mut range = range;
+        let skip_newline = std::mem::take(&mut self.skip_newline);
+        let Some(text) = self.source.get(range.0..range.1) else { return };
+        let is_space = text.bytes().all(|byte| byte.is_ascii_whitespace());
+        if !self.in_body && self.stack.len() <= 2 {
+            if is_space {
+                return;
+            }
+            self.begin_body();
+        }
+        if skip_newline && text.starts_with('\n') {
+            range.0 += 1;
+        }
+        let top = self.top();
+        if top.tag.is_table_context() {
+            if is_space {
+                return;
+            }
+            self.reopen_formatting();
+            let id = self.text_node(range, decode);
+            self.place(id);
+            return;
+        }
+        self.reopen_formatting();
+        let parent = self.top().id;
+        self.add_text(parent, range, decode);
+    }
+
+    fn add_text(&mut self, parent: NodeId, range: Range, decode: bool) {
+        if range.0 < range.1 {
+            let id = self.text_node(range, decode);
+            self.dom.append(parent, id);
+        }
+    }
+
+    fn text_node(&mut self, range: Range, decode: bool) -> NodeId {
+        let span = if decode { self.decoded_span(range, false) } else { span(range) };
+        self.dom.push(Tag::Text, span)
+    }
+
+    fn add_attrs(&mut self, id: NodeId) {
+        let start = self.dom.attrs.len();
+        let room = MAX_TOTAL_ATTRS.saturating_sub(start);
+        let attrs = std::mem::take(&mut self.tokens.attrs);
+        for &(name, value) in attrs.iter().take(room) {
+            let attr = Attr { name: self.lower_span(name), value: self.decoded_span(value, true) };
+            self.dom.attrs.push(attr);
+        }
+        let node = &mut self.dom.nodes[id as usize];
+        node.attr_start = start as u32;
+        node.attr_len = (self.dom.attrs.len() - start) as u16;
+        self.tokens.attrs = attrs;
+    }
+
+    /// `html` and `body` may be opened twice: the first to give attributes wins.
+    fn merge_attrs(&mut self, id: NodeId) {
+        if self.dom.node(id).attr_len == 0 {
+            self.add_attrs(id);
+        }
+    }
+
+    /// A span of the source, or of the buffer if the name has capitals.
+    fn lower_span(&mut self, range: Range) -> Span {
+        let Some(text) = self.source.get(range.0..range.1) else { return Span::default() };
+        if !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return span(range);
+        }
+        let begin = self.dom.owned.len();
+        self.dom.owned.push_str(text);
+        self.dom.owned[begin..].make_ascii_lowercase();
+        owned_span(begin, self.dom.owned.len())
+    }
+
+    fn decoded_span(&mut self, range: Range, in_attribute: bool) -> Span {
+        let Some(text) = self.source.get(range.0..range.1) else { return Span::default() };
+        if memchr::memchr(b'&', text.as_bytes()).is_none() {
+            return span(range);
+        }
+        let begin = self.dom.owned.len();
+        decode_into(text, in_attribute, &mut self.dom.owned);
+        owned_span(begin, self.dom.owned.len())
+    }
+}
+
+fn span(range: Range) -> Span {
+    Span { start: range.0 as u32, len: (range.1 - range.0) as u32 }
+}
+
+fn owned_span(begin: usize, end: usize) -> Span {
+    Span { start: begin as u32, len: (end - begin) as u32 | OWNED }
+}

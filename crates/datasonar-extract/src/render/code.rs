@@ -1,0 +1,69 @@
+//! Code blocks and code in a line.
+
+use crate::{
+    ExtractError,
+    budget::Budget,
+    dom::{NodeId, Tag},
+};
+
+use super::Page;
+
+/// The text below a `pre` as it stands, `<br>` being a line feed.
+pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
+    let mut text = String::new();
+    let mut next = Some(root);
+    while let Some(id) = next {
+        let removed = page.selection.is_removed(id);
+        if !removed {
+            let own = page.dom.text(id);
+            budget.spend(own.len())?;
+            text.push_str(own);
+            let tag = page.dom.tag(id);
+            if tag == Tag::Br || tag.is_block() && id != root && !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+        next = page.dom.following(root, id, removed);
+    }
+    text.truncate(text.trim_end().len());
+    let begin = text.len() - text.trim_start_matches('\n').len();
+    text.drain(..begin);
+    Ok(text)
+}
+
+/// The language of a code block, as its classes have it.
+pub(super) fn language<'a>(page: &'a Page<'_>, pre: NodeId) -> Option<&'a str> {
+    let dom = page.dom;
+    let code = dom.children(pre).find(|id| dom.tag(*id) == Tag::Code);
+    let around = dom.ancestors(pre).take(2);
+    code.into_iter().chain([pre]).chain(around).find_map(|id| {
+        let by_attribute = dom.attr(id, "data-lang").or_else(|| dom.attr(id, "data-language"));
+        by_attribute.or_else(|| dom.attr(id, "class").and_then(language_of_class)).filter(|name| is_language(name))
+    })
+}
+
+fn language_of_class(class: &str) -> Option<&str> {
+    let mut classes = class.split_ascii_whitespace();
+    classes
+        .clone()
+        .find_map(|class| {
+            ["language-", "lang-", "highlight-source-", "brush:"].iter().find_map(|prefix| class.strip_prefix(prefix))
+        })
+        .or_else(|| classes.find(|class| *class == "sourceCode").and_then(|_| classes.next()))
+}
+
+fn is_language(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'#' | b'-' | b'_' | b'.');
+    (1..=24).contains(&name.len()) && name.bytes().all(fits) && !matches!(name, "none" | "default" | "text")
+}
+
+/// The longest run of backticks in a text.
+pub(crate) fn longest_ticks(text: &str) -> usize {
+    let mut longest = 0;
+    let mut run = 0;
+    for byte in text.bytes() {
+        run = if byte == b'`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    longest
+}

@@ -1,0 +1,134 @@
+//! Keeping text from being taken for markup.
+
+/// Appends a word of a paragraph; `at_line_start` says whether it is the first of its line, `in_cell` whether of a table.
+pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out: &mut String) {
+    if at_line_start && escape_line_start(word, out) {
+        return;
+    }
+    const MARKS: &[u8] = b"\\`*_[]<&~|";
+    if !word.bytes().any(|byte| MARKS.contains(&byte)) {
+        out.push_str(word);
+        return;
+    }
+    let bytes = word.as_bytes();
+    let mut ampersand_ends = word.rfind(';');
+    for (at, character) in word.char_indices() {
+        let next = bytes.get(at + 1).copied();
+        let escape = match character {
+            '\\' => next.is_none_or(|byte| byte.is_ascii_punctuation()),
+            '`' | '*' | '[' | ']' => true,
+            '_' => {
+                let inside = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte >= 0x80);
+                !(at > 0 && inside(bytes.get(at - 1)) && inside(bytes.get(at + 1)))
+            }
+            '<' => next.is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'/' | b'!' | b'?')),
+            '&' => {
+                ampersand_ends = ampersand_ends.filter(|end| *end > at);
+                ampersand_ends.is_some() && next.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'#')
+            }
+            '~' => next == Some(b'~') || at > 0 && bytes[at - 1] == b'~',
+            '|' => in_cell,
+            _ => false,
+        };
+        if escape {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+}
+
+/// Escapes what would begin a block; answers whether it wrote the word.
+fn escape_line_start(word: &str, out: &mut String) -> bool {
+    let all = |wanted: u8| word.bytes().all(|byte| byte == wanted);
+    if all(b'#') && word.len() <= 6 || all(b'-') || all(b'=') || word == "+" {
+        out.push('\\');
+        out.push_str(word);
+        return true;
+    }
+    if word.starts_with('>') {
+        out.push('\\');
+        return false;
+    }
+    let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+    if (1..=9).contains(&digits) && matches!(&word[digits..], "." | ")") {
+        out.push_str(&word[..digits]);
+        out.push('\\');
+        out.push_str(&word[digits..]);
+        return true;
+    }
+    false
+}
+
+/// Appends the destination of a Markdown link.
+pub(super) fn markdown_url(url: &str, out: &mut String) {
+    for character in url.chars() {
+        match character {
+            '(' => out.push_str("%28"),
+            ')' => out.push_str("%29"),
+            '<' => out.push_str("%3C"),
+            '>' => out.push_str("%3E"),
+            ' ' => out.push_str("%20"),
+            '|' => out.push_str("%7C"),
+            '\\' => out.push_str("%5C"),
+            character => out.push(character),
+        }
+    }
+}
+
+/// Appends text of HTML.
+pub(super) fn html_text(text: &str, out: &mut String) {
+    escape_html(text, false, out);
+}
+
+/// Appends an attribute's value of HTML, to stand in double quotes.
+pub(super) fn html_value(value: &str, out: &mut String) {
+    escape_html(value, true, out);
+}
+
+fn escape_html(text: &str, in_value: bool, out: &mut String) {
+    let mut begin = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let reference = match byte {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' if in_value => "&quot;",
+            _ => continue,
+        };
+        out.push_str(&text[begin..at]);
+        out.push_str(reference);
+        begin = at + 1;
+    }
+    out.push_str(&text[begin..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words() {
+        for (word, first, expected) in [
+            ("plain", true, "plain"),
+            ("snake_case", false, "snake_case"),
+            ("_init_", false, "\\_init\\_"),
+            ("2*3", false, "2\\*3"),
+            ("[1]", false, "\\[1\\]"),
+            ("a<b", false, "a\\<b"),
+            ("<3", false, "<3"),
+            ("&amp;", false, "\\&amp;"),
+            ("R&D", false, "R&D"),
+            ("#", true, "\\#"),
+            ("#1", true, "#1"),
+            ("---", true, "\\---"),
+            ("-", false, "-"),
+            ("12.", true, "12\\."),
+            ("3.5", true, "3.5"),
+            (">x", true, "\\>x"),
+        ] {
+            let mut out = String::new();
+            markdown_word(word, first, false, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+}

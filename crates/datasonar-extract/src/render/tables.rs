@@ -1,0 +1,109 @@
+//! Which tables hold data, and which only arrange the page.
+
+use std::collections::HashMap;
+
+use crate::{
+    ExtractError,
+    budget::Budget,
+    dom::{NodeId, Tag},
+};
+
+use super::Page;
+
+/// Columns of a table that is written as one, at most.
+const MAX_COLUMNS: u32 = 100;
+/// Cells that one cell may span, at most.
+pub(super) const MAX_SPAN: usize = 20;
+
+/// The tables that hold data, with the number of their columns.
+pub(super) struct DataTables(HashMap<NodeId, u32>);
+
+#[derive(Default)]
+struct Seen {
+    id: NodeId,
+    rows: u32,
+    cells: u32,
+    columns: u32,
+    arranges: bool,
+}
+
+impl DataTables {
+    /// Looks at every selected table, once.
+    pub(super) fn of(page: &Page<'_>, budget: &Budget<'_>) -> Result<Self, ExtractError> {
+        let mut data = HashMap::new();
+        let mut open: Vec<Seen> = Vec::new();
+        let dom = page.dom;
+        for &root in &page.selection.roots {
+            let mut next = Some(root);
+            while let Some(id) = next {
+                budget.spend(0)?;
+                let removed = page.selection.is_removed(id);
+                if !removed {
+                    match dom.tag(id) {
+                        Tag::Table => {
+                            close(dom, &mut open, id, &mut data);
+                            if let Some(outer) = open.last_mut() {
+                                outer.arranges = true;
+                            }
+                            let arranges = matches!(dom.attr(id, "role"), Some("presentation" | "none"));
+                            open.push(Seen { id, arranges, ..Seen::default() });
+                        }
+                        Tag::Tr => {
+                            close(dom, &mut open, id, &mut data);
+                            if let Some(table) = open.last_mut() {
+                                table.rows += 1;
+                                table.cells = 0;
+                            }
+                        }
+                        Tag::Td | Tag::Th => {
+                            if let Some(table) = open.last_mut() {
+                                table.cells += span(dom.attr(id, "colspan"));
+                                table.columns = table.columns.max(table.cells);
+                            }
+                        }
+                        Tag::H1 | Tag::H2 | Tag::Pre | Tag::Form | Tag::Article | Tag::Section => {
+                            close(dom, &mut open, id, &mut data);
+                            if let Some(table) = open.last_mut() {
+                                table.arranges = true;
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                next = dom.following(root, id, removed);
+            }
+            while let Some(table) = open.pop() {
+                finish(table, &mut data);
+            }
+        }
+        Ok(Self(data))
+    }
+
+    /// The number of columns of a table that holds data.
+    pub(super) fn columns(&self, table: NodeId) -> Option<u32> {
+        self.0.get(&table).copied()
+    }
+}
+
+/// Closes the tables that `id` is not in.
+fn close(dom: &crate::dom::Dom<'_>, open: &mut Vec<Seen>, id: NodeId, data: &mut HashMap<NodeId, u32>) {
+    while let Some(last) = open.last() {
+        if dom.ancestors(id).any(|at| at == last.id) {
+            return;
+        }
+        if let Some(table) = open.pop() {
+            finish(table, data);
+        }
+    }
+}
+
+fn finish(table: Seen, data: &mut HashMap<NodeId, u32>) {
+    if !table.arranges && (2..=MAX_COLUMNS).contains(&table.columns) && table.rows >= 1 {
+        data.insert(table.id, table.columns);
+    }
+}
+
+/// How many columns a cell spans.
+pub(super) fn span(colspan: Option<&str>) -> u32 {
+    colspan.and_then(|span| span.trim().parse().ok()).unwrap_or(1).clamp(1, MAX_SPAN as u32)
+}
