@@ -4,5 +4,7 @@
 //! checks that nothing is owed any more.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
 
+mod access;
+mod bodies;
 mod server;
 mod wrong;

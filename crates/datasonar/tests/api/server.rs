@@ -6,12 +6,13 @@ use bytes::Bytes;
 use datasonar::{
     clock::{Clock, Ids, ManualClock, SystemClock},
     cli::demo::{
-        receiver::{Answer as Reply, Received, Receiver},
+        receiver::{Received, Receiver},
         site::{Site, SiteOptions},
     },
     config::Sources,
     serve::{self, Seams},
 };
+pub(crate) use datasonar::cli::demo::receiver::Answer as Reply;
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions};
 use datasonar_store::Totals;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
