@@ -6,5 +6,7 @@
 
 mod access;
 mod bodies;
+mod jobs;
 mod server;
+mod waiting;
 mod wrong;
