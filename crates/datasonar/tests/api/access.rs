@@ -124,7 +124,9 @@ async fn environments_do_not_see_each_other() {
 #[tokio::test]
 async fn what_is_nowhere_and_what_is_not_done_are_told_apart() {
     let server = Server::start().await;
-    for path in ["/", "/v1", "/v1/", "/v2/scrape", "/v1/scrape/", "/v1/nothing", "/v1/jobs/a/b/c", "//v1/jobs", "/v1/%2e%2e"] {
+    for path in
+        ["/", "/v1", "/v1/", "/v2/scrape", "/v1/scrape/", "/v1/nothing", "/v1/jobs/a/b/c", "//v1/jobs", "/v1/%2e%2e"]
+    {
         for method in [Method::GET, Method::POST, Method::DELETE] {
             server.send(Call::new(method, path)).await.is(404);
         }
@@ -195,7 +197,11 @@ fn walk(directory: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(walk(&path)) } else { files.push((path.clone(), std::fs::read(&path).unwrap())) }
+        if path.is_dir() {
+            files.extend(walk(&path))
+        } else {
+            files.push((path.clone(), std::fs::read(&path).unwrap()))
+        }
     }
     files
 }

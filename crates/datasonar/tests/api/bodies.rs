@@ -6,12 +6,8 @@ use bytes::Bytes;
 use datasonar::cli::demo::site::Site;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
-use super::server::{Call, Server, Setup, site};
+use super::server::{Call, Server, Setup, exchange, site};
 
 const BATCH: &str = "/v1/scrape/batch/async";
 
@@ -118,12 +114,16 @@ async fn bodies_have_a_greatest_size() {
         server.send(Call::raw(path, gzip(many.as_bytes())).header("content-encoding", "gzip")).await.is(413);
         server.send(Call::raw(path, zstd(many.as_bytes())).header("content-encoding", "zstd")).await.is(413);
         // Without a content-length.
-        let answer = raw(&server, &chunked(&server, path, many.as_bytes())).await;
+        let answer = exchange(server.running.address, &chunked(&server, path, many.as_bytes())).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{path}: {answer}");
         assert!(answer.contains("application/problem+json"));
     }
     works(&server, Call::raw(BATCH, batch(&site))).await;
-    let answer = raw(&server, &chunked(&server, "/v1/scrape", json!({"url": site.quick_url()}).to_string().as_bytes())).await;
+    let answer = exchange(
+        server.running.address,
+        &chunked(&server, "/v1/scrape", json!({"url": site.quick_url()}).to_string().as_bytes()),
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     server.finish().await;
 }
@@ -142,16 +142,6 @@ fn chunked(server: &Server, path: &str, body: &[u8]) -> Vec<u8> {
     }
     request.extend_from_slice(b"0\r\n\r\n");
     request
-}
-
-/// Sends bytes and reads until the server closes.
-async fn raw(server: &Server, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(server.running.address).await.unwrap();
-    stream.write_all(request).await.unwrap();
-    let mut answer = Vec::new();
-    let read = stream.read_to_end(&mut answer);
-    tokio::time::timeout(std::time::Duration::from_secs(60), read).await.expect("the server does not close").unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test]

@@ -124,8 +124,12 @@ async fn results_are_read_in_parts_and_as_lines() {
     let path = format!("/v1/jobs/{id}/results");
     let lines = server.send(Call::new(Method::GET, &path).header("accept", "application/x-ndjson")).await;
     assert_eq!(lines.header("content-type"), "application/x-ndjson");
-    let lines: Vec<Value> =
-        lines.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect();
+    let lines: Vec<Value> = lines
+        .body
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
     assert_eq!(lines, pages);
     let whole = server.get(&format!("/v1/jobs/{id}?include_result=true")).await;
     assert_eq!(whole.header("content-length"), whole.body.len().to_string());

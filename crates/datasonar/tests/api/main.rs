@@ -6,7 +6,10 @@
 
 mod access;
 mod bodies;
+mod description;
 mod jobs;
+mod restart;
 mod server;
 mod waiting;
+mod webhooks;
 mod wrong;

@@ -1,25 +1,29 @@
 //! A server for a test, and how to talk to it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+pub(crate) use datasonar::cli::demo::receiver::Answer as Reply;
 use datasonar::{
-    clock::{Clock, Ids, ManualClock, SystemClock},
     cli::demo::{
         receiver::{Received, Receiver},
         site::{Site, SiteOptions},
     },
+    clock::{Clock, Ids, ManualClock, SystemClock},
     config::Sources,
     serve::{self, Seams},
 };
-pub(crate) use datasonar::cli::demo::receiver::Answer as Reply;
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions};
 use datasonar_store::Totals;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +44,16 @@ pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<
 /// The next request at an endpoint.
 pub(crate) async fn next(receiver: &Receiver) -> Received {
     tokio::time::timeout(PATIENCE, receiver.next()).await.expect("no webhook came").unwrap()
+}
+
+/// Sends bytes and reads until the server closes.
+pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(PATIENCE, read).await.expect("the server does not close").unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A site of small pages that all work.
@@ -239,7 +253,8 @@ impl Server {
         until("the delivery", async || {
             let list = self.get(&path).await.is(200);
             let delivery = list["data"].get(0)?;
-            (delivery["status"] == status && delivery["attempts"].as_array()?.len() == attempts).then(|| delivery.clone())
+            (delivery["status"] == status && delivery["attempts"].as_array()?.len() == attempts)
+                .then(|| delivery.clone())
         })
         .await
     }

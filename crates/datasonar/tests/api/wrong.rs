@@ -121,18 +121,25 @@ async fn unknown_and_repeated_and_missing_fields_are_named() {
         let detail = server.post(path, &json!({"url": "http://a.example/", "fromat": "text"})).await.blames("/fromat");
         assert!(!detail.is_empty());
         server.post(path, &json!({"a/b": 1})).await.blames("/a~1b");
-        let twice = r#"{"format": "text", "format": "html", "url": "http://a.example/", "urls": ["http://a.example/"]}"#;
+        let twice =
+            r#"{"format": "text", "format": "html", "url": "http://a.example/", "urls": ["http://a.example/"]}"#;
         server.send(Call::raw(path, twice)).await.blames("/format");
     }
     let twice = r#"{"urls": ["http://a.example/"], "urls": ["http://b.example/"]}"#;
     server.send(Call::raw(BATCH, twice)).await.blames("/urls");
     server.send(Call::raw("/v1/scrape/batch", twice)).await.blames("/urls");
-    server.send(Call::raw("/v1/scrape", r#"{"url": "http://a.example/", "url": "http://b.example/"}"#)).await.blames("/url");
+    server
+        .send(Call::raw("/v1/scrape", r#"{"url": "http://a.example/", "url": "http://b.example/"}"#))
+        .await
+        .blames("/url");
     for (path, pointer) in POSTS.into_iter().zip(["/url", "/urls", "/url", "/urls"]) {
         server.post(path, &json!({})).await.blames(pointer);
     }
     // What belongs to one endpoint is unknown to another.
-    server.post("/v1/scrape", &json!({"url": "http://a.example/", "webhook_url": "https://a.example/"})).await.blames("/webhook_url");
+    server
+        .post("/v1/scrape", &json!({"url": "http://a.example/", "webhook_url": "https://a.example/"}))
+        .await
+        .blames("/webhook_url");
     server.post(BATCH, &json!({"urls": ["http://a.example/"], "concurrency": 3})).await.blames("/concurrency");
     server.finish().await;
 }
@@ -146,7 +153,10 @@ async fn lists_without_one_url_that_can_be_fetched_are_refused() {
         server.post(path, &json!({"urls": []})).await.blames("/urls");
         let bad = json!({"urls": ["", "not a URL", "/relative", "ftp://a.example/", "http://", "file:///etc/passwd", "javascript:1"]});
         server.post(path, &bad).await.blames("/urls");
-        server.post(path, &json!({"urls": ["http://10.0.0.1/", "http://169.254.169.254/latest/meta-data"]})).await.blames("/urls");
+        server
+            .post(path, &json!({"urls": ["http://10.0.0.1/", "http://169.254.169.254/latest/meta-data"]}))
+            .await
+            .blames("/urls");
     }
     for concurrency in [json!(0), json!(26), json!("5"), json!(-1)] {
         let body = json!({"urls": ["http://a.example/"], "concurrency": concurrency});
@@ -167,7 +177,8 @@ async fn one_bad_url_among_many_keeps_its_place() {
     urls.insert(2, "file:///etc/passwd".to_owned());
     urls.insert(4, "http://10.0.0.1/".to_owned());
     urls.push(String::new());
-    let expected = [None, Some("invalid_url"), Some("invalid_url"), None, Some("blocked_address"), None, Some("invalid_url")];
+    let expected =
+        [None, Some("invalid_url"), Some("invalid_url"), None, Some("blocked_address"), None, Some("invalid_url")];
     let job = server.queue(BATCH, &json!({"urls": urls})).await;
     let job = server.ended(&job).await;
     assert_eq!(job["status"], "completed");
