@@ -307,6 +307,11 @@ pub(super) fn typed<T: serde::de::DeserializeOwned>(members: Map<String, Value>)
                 _ => {}
             }
         }
-        Problem::field(place, error.inner().to_string())
+        let detail = error.inner().to_string();
+        // serde names the object that lacks a member; the batch reader and this name the member.
+        match detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            Some(name) => Problem::field(place + &pointer(name), "is missing"),
+            None => Problem::field(place, detail),
+        }
     })
 }
