@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Ids},
+    cpu,
     crypto::{CryptoError, Sealer},
     jobs::{ByteStream, Results, ResultsError},
 };
@@ -122,7 +123,11 @@ impl Sender {
 ///
 /// # Errors
 /// When the body cannot be read.
-pub async fn sign(mut signer: Signer, mut body: ByteStream, length: u64) -> Result<(Signatures, Option<Bytes>), SendError> {
+pub async fn sign(
+    mut signer: Signer,
+    mut body: ByteStream,
+    length: u64,
+) -> Result<(Signatures, Option<Bytes>), SendError> {
     let mut kept = (length <= KEEP_BYTES).then(BytesMut::new);
     while let Some(bytes) = body.try_next().await? {
         if let Some(kept) = &mut kept {
@@ -131,11 +136,11 @@ pub async fn sign(mut signer: Signer, mut body: ByteStream, length: u64) -> Resu
         if bytes.len() <= HASH_INLINE_BYTES {
             signer.update(&bytes);
         } else {
-            let hashed = tokio::task::spawn_blocking(move || {
+            let hash = move || {
                 signer.update(&bytes);
                 signer
-            });
-            signer = hashed.await.expect("hashing does not panic");
+            };
+            signer = cpu::run_sound(hash).await;
         }
     }
     Ok((signer.finish(), kept.map(BytesMut::freeze)))

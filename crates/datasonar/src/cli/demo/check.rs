@@ -31,7 +31,12 @@ pub struct Counted {
 ///
 /// # Errors
 /// The first thing that is not as it must be.
-pub fn verify_body(body: impl Read, job_id: &str, urls: &[String], expected: impl Fn(usize) -> Expected) -> Result<Counted> {
+pub fn verify_body(
+    body: impl Read,
+    job_id: &str,
+    urls: &[String],
+    expected: impl Fn(usize) -> Expected,
+) -> Result<Counted> {
     let mut deserializer = serde_json::Deserializer::from_reader(body);
     let mut counted = Counted::default();
     let root = Root { job_id, results: Results { urls, expected: &expected, counted: &mut counted } };

@@ -75,10 +75,10 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         bail!("there are no URLs to queue");
     }
     let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await?;
-    let mut child = Child::start(&directory.path().join("data"), &[(
-        "DATASONAR_WEBHOOK_CA_FILE",
-        receiver.ca_file().display().to_string(),
-    )])
+    let mut child = Child::start(
+        &directory.path().join("data"),
+        &[("DATASONAR_WEBHOOK_CA_FILE", receiver.ca_file().display().to_string())],
+    )
     .await?;
     let key = child.keys.as_ref().map(|keys| keys.0.clone()).context("the server showed no keys")?;
     let api = Api::new(Server { server: child.url(), api_key: key.clone() })?;

@@ -74,8 +74,7 @@ fn frame(words: &mut Words, title: &str, encoding: &'static Encoding, body: &str
         "iso-8859-2" => "Zażółć gęślą jaźń, příliš žluťoučký kůň",
         _ => "Crème brûlée, naïve façades, jalapeños",
     };
-    let links: String =
-        (0..12).map(|n| format!("<li><a href=\"/section/{n}\">{}</a></li>\n", words.title())).collect();
+    let links: String = (0..12).map(|n| format!("<li><a href=\"/section/{n}\">{}</a></li>\n", words.title())).collect();
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -187,7 +186,10 @@ fn prose(words: &mut Words, length: usize, heading: &str) -> String {
             text.push_str(&format!("<{heading}>{}</{heading}>\n", words.title()));
         }
         let (first, second, third) = (words.sentence(25), words.sentence(18), words.sentence(30));
-        text.push_str(&format!("<p>{first} <a href=\"/note/{paragraph}\">{second}</a> <em>{}</em>, {third}</p>\n", words.word()));
+        text.push_str(&format!(
+            "<p>{first} <a href=\"/note/{paragraph}\">{second}</a> <em>{}</em>, {third}</p>\n",
+            words.word()
+        ));
         paragraph += 1;
     }
     text
@@ -197,11 +199,54 @@ fn prose(words: &mut Words, length: usize, heading: &str) -> String {
 struct Words(u64);
 
 const WORDS: [&str; 48] = [
-    "harbour", "lantern", "signal", "measure", "copper", "winter", "between", "orchard", "quarterly", "tide", "report",
-    "engine", "silver", "garden", "across", "northern", "machine", "bridge", "careful", "second", "window", "market",
-    "gentle", "river", "paper", "distant", "morning", "number", "steady", "valley", "written", "summer", "captain",
-    "history", "moment", "around", "simple", "letter", "yellow", "weather", "island", "station", "under", "golden",
-    "answer", "village", "record", "early",
+    "harbour",
+    "lantern",
+    "signal",
+    "measure",
+    "copper",
+    "winter",
+    "between",
+    "orchard",
+    "quarterly",
+    "tide",
+    "report",
+    "engine",
+    "silver",
+    "garden",
+    "across",
+    "northern",
+    "machine",
+    "bridge",
+    "careful",
+    "second",
+    "window",
+    "market",
+    "gentle",
+    "river",
+    "paper",
+    "distant",
+    "morning",
+    "number",
+    "steady",
+    "valley",
+    "written",
+    "summer",
+    "captain",
+    "history",
+    "moment",
+    "around",
+    "simple",
+    "letter",
+    "yellow",
+    "weather",
+    "island",
+    "station",
+    "under",
+    "golden",
+    "answer",
+    "village",
+    "record",
+    "early",
 ];
 
 impl Words {

@@ -42,8 +42,16 @@ impl Report {
             ("callback", format!("{} ms after the job's end, {}", self.callback_ms, HumanBytes(self.body_bytes))),
             ("signatures", "both verified".to_owned()),
             ("order", "every URL has its one result, in its place".to_owned()),
-            ("single scrape", self.single.map_or("not tried".to_owned(), |time| format!("{} ms in the middle of the batch", time.as_millis()))),
-            ("peak memory", self.peak_memory.map_or("unknown on this system".to_owned(), |bytes| HumanBytes(bytes).to_string())),
+            (
+                "single scrape",
+                self.single.map_or("not tried".to_owned(), |time| {
+                    format!("{} ms in the middle of the batch", time.as_millis())
+                }),
+            ),
+            (
+                "peak memory",
+                self.peak_memory.map_or("unknown on this system".to_owned(), |bytes| HumanBytes(bytes).to_string()),
+            ),
         ];
         for (name, value) in rows {
             say(&format!("  {name:<14} {value}"));
