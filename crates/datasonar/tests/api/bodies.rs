@@ -159,3 +159,22 @@ async fn a_hundred_megabytes_of_garbage_are_answered() {
     assert_eq!(server.get("/readyz").await.status.as_u16(), 200);
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_told_to_go_on() {
+    let (server, site) = (Server::start().await, site(3).await);
+    // As curl does before a long body.
+    let body = json!({"url": site.quick_url()}).to_string();
+    let request = format!(
+        "POST /v1/scrape HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nexpect: 100-continue\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        server.production,
+        body.len()
+    );
+    let answer = exchange(server.running.address, request.as_bytes()).await;
+    assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+    // One without a key is refused without its body.
+    let request = "POST /v1/scrape HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 100000000\r\n\r\n";
+    let answer = exchange(server.running.address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    server.finish().await;
+}

@@ -183,6 +183,7 @@ async fn again(
 ) -> (Received, Value) {
     use datasonar::clock::Clock;
     let due: Timestamp = delivery["next_attempt_at"].as_str().unwrap().parse().unwrap();
+    assert!(due > clock.now(), "{delivery:#}");
     clock.advance(due.duration_since(clock.now()));
     let received = next(receiver).await;
     let made = delivery["attempts"].as_array().unwrap().len();
