@@ -179,7 +179,11 @@ pub(super) async fn accept(response: Response<ResponseBody>) -> Result<Value, Ap
     let mut detail = value["detail"].as_str().unwrap_or("the server refused the request").to_owned();
     if let Some(errors) = value["errors"].as_array().filter(|errors| errors.len() > 1) {
         for error in errors {
-            detail.push_str(&format!("\n  {}: {}", error["pointer"].as_str().unwrap_or(""), error["detail"].as_str().unwrap_or("")));
+            detail.push_str(&format!(
+                "\n  {}: {}",
+                error["pointer"].as_str().unwrap_or(""),
+                error["detail"].as_str().unwrap_or("")
+            ));
         }
     }
     if status == StatusCode::UNAUTHORIZED {

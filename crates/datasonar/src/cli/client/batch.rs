@@ -60,14 +60,20 @@ pub(in crate::cli) async fn run(args: BatchArgs) -> Result<ExitCode> {
     let job = api.wait(&id, async |_| {}).await?;
     match &args.output {
         Some(path) => {
-            let mut file = BufWriter::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?);
+            let mut file =
+                BufWriter::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?);
             api.results(&id, |bytes| file.write_all(bytes)).await?;
             file.flush()?;
         }
         None => api.results(&id, |bytes| io::stdout().lock().write_all(bytes)).await?,
     }
     let progress = &job["progress"];
-    say_error(&format!("{}: {} succeeded, {} failed", job["status"].as_str().unwrap_or(""), progress["succeeded"], progress["failed"]));
+    say_error(&format!(
+        "{}: {} succeeded, {} failed",
+        job["status"].as_str().unwrap_or(""),
+        progress["succeeded"],
+        progress["failed"]
+    ));
     Ok(if job["status"] == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

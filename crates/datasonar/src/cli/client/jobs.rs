@@ -112,13 +112,19 @@ fn show(job: &Value, json: bool) -> Result<()> {
         ("kind", text(&job["kind"]).to_owned()),
         ("status", text(&job["status"]).to_owned()),
         ("error", text(&job["error"]["message"]).to_owned()),
-        ("pages", format!("{} succeeded, {} failed, of {}", progress["succeeded"], progress["failed"], progress["total"])),
+        (
+            "pages",
+            format!("{} succeeded, {} failed, of {}", progress["succeeded"], progress["failed"], progress["total"]),
+        ),
         ("created", text(&job["created_at"]).to_owned()),
         ("started", text(&job["started_at"]).to_owned()),
         ("completed", text(&job["completed_at"]).to_owned()),
         ("expires", text(&job["expires_at"]).to_owned()),
         ("callback", text(&job["webhook_url"]).to_owned()),
-        ("delivery", format!("{} {}", text(&job["delivery"]["status"]), text(&job["delivery"]["id"])).trim().to_owned()),
+        (
+            "delivery",
+            format!("{} {}", text(&job["delivery"]["status"]), text(&job["delivery"]["id"])).trim().to_owned(),
+        ),
     ];
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         say(&format!("{name:<10} {value}"));

@@ -6,8 +6,8 @@ mod jobs;
 mod scrape;
 
 pub use api::{Api, Server};
-pub(super) use batch::{BatchArgs, run as batch};
 pub use batch::submit_file;
+pub(super) use batch::{BatchArgs, run as batch};
 pub(super) use jobs::{JobsCommand, run as jobs};
 pub(super) use scrape::{ScrapeArgs, run as scrape};
 
