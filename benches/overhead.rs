@@ -28,9 +28,6 @@ const ROUNDS: usize = 3;
 const PAGES: usize = 10_000;
 const CONCURRENCY: usize = 256;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();

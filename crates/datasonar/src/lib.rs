@@ -9,6 +9,7 @@ pub mod blobs;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cpu;
 pub mod crypto;
 pub mod fetch;
 pub mod jobs;

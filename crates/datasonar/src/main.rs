@@ -1,11 +1,12 @@
 //! The program: everything is in the library.
+//!
+//! It uses the system's allocator. Of 20,000 pages and their callback, mimalloc made a peak of 440 MB where glibc's made
+//! one of 190 MB, at the same speed.
 
 use std::process::ExitCode;
 
 use datasonar::cli;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Threads that may block: for SQLite, files, extraction and large requests. Each keeps some memory to itself, so that
 /// tokio's default of 512 would cost more than it gives.

@@ -17,7 +17,10 @@ use super::{
     URLS_PER_TASK,
     segment::{self, JOINT},
 };
-use crate::blobs::{Blobs, BlobsError};
+use crate::{
+    blobs::{Blobs, BlobsError},
+    cpu,
+};
 
 /// How many tasks' rows are read at once.
 const TASKS_AT_ONCE: u32 = 32;
@@ -175,9 +178,7 @@ async fn read(blobs: &Blobs, job: JobId, segment: Segment) -> Result<Bytes, Resu
         SegmentData::Inline(stored) => segment::unpack(&segment, stored),
         SegmentData::Blob(key) => {
             let stored = blobs.get(key).await?;
-            tokio::task::spawn_blocking(move || segment::unpack(&segment, &stored))
-                .await
-                .expect("decompressing does not panic")
+            cpu::run_sound(move || segment::unpack(&segment, &stored)).await
         }
     };
     raw.map(Bytes::from).ok_or(ResultsError::Damaged { job, first })

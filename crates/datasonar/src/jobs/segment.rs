@@ -9,6 +9,7 @@ use datasonar_store::{Segment, SegmentData, TaskLease};
 
 use crate::{
     blobs::{Blobs, BlobsError, segment_key},
+    cpu,
     crypto::sha256,
 };
 
@@ -111,7 +112,7 @@ impl Run {
     /// # Errors
     /// When the blob storage fails.
     pub async fn write(self, blobs: &Blobs, lease: TaskLease) -> Result<Segment, BlobsError> {
-        let packed = tokio::task::spawn_blocking(|| self.pack()).await.expect("compressing does not panic");
+        let packed = cpu::run_sound(|| self.pack()).await;
         let data = if packed.bytes.len() <= INLINE_BYTES {
             SegmentData::Inline(packed.bytes)
         } else {

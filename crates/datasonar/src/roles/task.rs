@@ -33,7 +33,7 @@ use crate::{
 /// A task whose results pass this size is spilled.
 const SPILL_BYTES: usize = 4 * 1024 * 1024;
 /// So is one of some size when all tasks together pass this.
-const SPILL_ALL_BYTES: usize = 48 * 1024 * 1024;
+const SPILL_ALL_BYTES: usize = 32 * 1024 * 1024;
 const SPILL_SOME_BYTES: usize = 512 * 1024;
 
 /// What every task needs.

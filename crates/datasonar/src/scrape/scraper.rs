@@ -15,6 +15,7 @@ use super::{
     options::{Plan, Render},
     page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PageResult, PageStatus},
 };
+use crate::cpu;
 use crate::fetch::{Fetch, Fetcher, Robots, Turns};
 
 /// The longest that deriving the content of one page may take.
@@ -129,12 +130,12 @@ impl Scraper {
         let turn = self.cpus.take(target.lane).await;
         let (plan, submitted) = (plan.clone(), target.url.to_owned());
         let limit = EXTRACT_TIMEOUT.min(plan.timeout.saturating_sub(outcome.spent).max(Duration::from_secs(1)));
-        let work = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let (_turn, _slot) = (turn, outcome.slot);
             Scraped::from(derive(&submitted, fetched, &plan, outcome.spent, limit))
-        });
-        work.await.unwrap_or_else(|panic| {
-            tracing::error!(url = target.url, error = %panic, "extracting a page panicked");
+        };
+        cpu::run(work).await.unwrap_or_else(|_| {
+            tracing::error!(url = target.url, "extracting a page panicked");
             Scraped::failed(target.url, PageError::new(ErrorCode::Internal, "the page could not be processed"))
         })
     }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Ids},
+    cpu,
     crypto::{CryptoError, Sealer},
     jobs::{ByteStream, Results, ResultsError},
 };
@@ -131,11 +132,11 @@ pub async fn sign(mut signer: Signer, mut body: ByteStream, length: u64) -> Resu
         if bytes.len() <= HASH_INLINE_BYTES {
             signer.update(&bytes);
         } else {
-            let hashed = tokio::task::spawn_blocking(move || {
+            let hash = move || {
                 signer.update(&bytes);
                 signer
-            });
-            signer = hashed.await.expect("hashing does not panic");
+            };
+            signer = cpu::run_sound(hash).await;
         }
     }
     Ok((signer.finish(), kept.map(BytesMut::freeze)))
