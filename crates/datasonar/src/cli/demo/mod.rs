@@ -15,7 +15,7 @@ pub mod site;
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, BufWriter, Write},
+    io::{BufRead, BufReader, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use http::Method;
-use indicatif::HumanCount;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -179,8 +179,10 @@ async fn show(api: &Api, stage: Stage<'_>, directory: &Path) -> Result<Report> {
         Some(site) => site.expect(index),
         None => Expected::Anything,
     };
-    let body = BufReader::new(File::open(received.body())?);
+    let bar = checking_bar(received.length);
+    let body = BufReader::with_capacity(256 * 1024, bar.wrap_read(File::open(received.body())?));
     let counted = verify_body(body, &job_id, list, expected)?;
+    bar.finish_and_clear();
     recorded(api, &job_id).await?;
     if receiver.next_now().await.is_some() {
         bail!("a second callback came");
@@ -197,6 +199,16 @@ async fn show(api: &Api, stage: Stage<'_>, directory: &Path) -> Result<Report> {
         outcomes: counted.outcomes,
         peak_memory: child.peak_memory(),
     })
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn checking_bar(bytes: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "  {bar:32.cyan/dim} {bytes} of {total_bytes} checked";
+    let style = ProgressStyle::with_template(template).expect("the template is sound").progress_chars("━━─");
+    ProgressBar::new(bytes).with_style(style)
 }
 
 /// Verifies both signatures.
