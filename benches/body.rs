@@ -136,7 +136,8 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
     jobs.submit(submit).await.unwrap();
 
     let owner = ProcessId(ids.uuid());
-    let words = ["harbour", "signal", "quarterly", "lantern", "orchard", "measure", "between", "copper", "winter", "of"];
+    let words =
+        ["harbour", "signal", "quarterly", "lantern", "orchard", "measure", "between", "copper", "winter", "of"];
     loop {
         let claim = ClaimTasks {
             owner,

@@ -25,11 +25,6 @@ impl Selection {
     pub(crate) fn remove(&mut self, id: NodeId) {
         self.removed[id as usize] = true;
     }
-
-    /// Keeps a node after all.
-    pub(crate) fn restore(&mut self, id: NodeId) {
-        self.removed[id as usize] = false;
-    }
 }
 
 /// Selects the content of a page: what can be seen, less what is excluded; of that what is included, or the main

@@ -143,8 +143,7 @@ impl Client {
                 continue;
             }
             let (head, body) = response.into_parts();
-            let read =
-                decode::read(body, &head.headers, request.max_body_bytes, &self.inner.large_bodies).await?;
+            let read = decode::read(body, &head.headers, request.max_body_bytes, &self.inner.large_bodies).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
             let mut headers = head.headers;

@@ -162,10 +162,7 @@ mod tests {
             Err(CryptoError::Damaged)
         );
         let other = Sealer::new(&"cd".repeat(32), ids).unwrap();
-        assert!(matches!(
-            other.open(scope(Environment::Production), id, &sealed),
-            Err(CryptoError::OtherKey { .. })
-        ));
+        assert!(matches!(other.open(scope(Environment::Production), id, &sealed), Err(CryptoError::OtherKey { .. })));
         *sealed.last_mut().unwrap() ^= 1;
         assert_eq!(sealer.open(scope(Environment::Production), id, &sealed), Err(CryptoError::Damaged));
         assert_eq!(sealer.open(scope(Environment::Production), id, &[1, 2]), Err(CryptoError::Damaged));

@@ -77,12 +77,10 @@ fn check_body(received: &Received, job: &str, urls: &[String], site: &Site) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_twenty_times_a_batch_still_makes_one_callback() {
     let directory = tempfile::tempdir().unwrap();
-    let site = Site::start(SiteOptions {
-        urls: 20_000,
-        trouble: false,
-        all_sizes: false,
-        pace: Duration::from_millis(20),
-    }).await.unwrap();
+    let site =
+        Site::start(SiteOptions { urls: 20_000, trouble: false, all_sizes: false, pace: Duration::from_millis(20) })
+            .await
+            .unwrap();
     let urls: Vec<String> = site.urls().collect();
     // The first two attempts fail, so that kills fall between attempts, too.
     let receiver = Receiver::start(directory.path(), |n| Answer::Status(if n < 2 { 500 } else { 200 })).await.unwrap();

@@ -12,7 +12,11 @@ use std::{
 };
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
-use axum::{body::Body, extract::Request, http::{HeaderMap, StatusCode, header}};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, StatusCode, header},
+};
 use futures::{StreamExt, TryStreamExt};
 use ring::digest;
 use serde_json::{Map, Value};
@@ -100,7 +104,11 @@ pub(super) async fn object(request: Request, max_bytes: u64) -> Result<Fields, P
 }
 
 /// Reads a batch's JSON object, whose `urls` go to `urls` as they come. Answers that as the third part if there were any.
-pub(super) async fn batch(request: Request, max_bytes: u64, urls: UrlWriter) -> Result<(Fields, Option<UrlWriter>), Problem> {
+pub(super) async fn batch(
+    request: Request,
+    max_bytes: u64,
+    urls: UrlWriter,
+) -> Result<(Fields, Option<UrlWriter>), Problem> {
     let mut reader = reader(request, max_bytes).await?;
     let mut head = Vec::new();
     (&mut reader).take(HEAD_BYTES).read_to_end(&mut head).await.map_err(|error| unreadable(&error))?;
@@ -113,7 +121,10 @@ pub(super) async fn batch(request: Request, max_bytes: u64, urls: UrlWriter) -> 
     let body = SyncIoBridge::new(AsyncReadExt::chain(io::Cursor::new(head), reader));
     let work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let mut body = Hashed { inner: io::BufReader::with_capacity(64 * 1024, body), hash: digest::Context::new(&digest::SHA256) };
+        let mut body = Hashed {
+            inner: io::BufReader::with_capacity(64 * 1024, body),
+            hash: digest::Context::new(&digest::SHA256),
+        };
         let read = batch::read(&mut body, Some(urls));
         if read.is_err() {
             drain(&mut body);
@@ -296,6 +307,11 @@ pub(super) fn typed<T: serde::de::DeserializeOwned>(members: Map<String, Value>)
                 _ => {}
             }
         }
-        Problem::field(place, error.inner().to_string())
+        let detail = error.inner().to_string();
+        // serde names the object that lacks a member; the batch reader and this name the member.
+        match detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            Some(name) => Problem::field(place + &pointer(name), "is missing"),
+            None => Problem::field(place, detail),
+        }
     })
 }

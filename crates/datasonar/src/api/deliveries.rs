@@ -50,7 +50,8 @@ async fn list(
     Queried(query): Queried<ListQuery>,
 ) -> Result<Json<List<DeliveryView>>, Problem> {
     let limit = types::limit(query.limit.as_deref())?;
-    let job = query.job_id.map(|text| text.parse().map_err(|_| types::parameter("job_id", "is not an id"))).transpose()?;
+    let job =
+        query.job_id.map(|text| text.parse().map_err(|_| types::parameter("job_id", "is not an id"))).transpose()?;
     let filter = DeliveryFilter { status: choice("status", query.status)?, job };
     let page = Page { limit: limit + 1, before: cursor(query.cursor)? };
     let mut deliveries = app.store.deliveries(scope, filter, page).await?;

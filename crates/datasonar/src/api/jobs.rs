@@ -85,7 +85,8 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
         return Err(Problem::field("/urls", "none of the URLs can be fetched"));
     }
     let urls = blocking(move || UrlWriter::finish(urls)).await?;
-    submit(&app, scope, New { id, kind: JobKind::Batch, options, webhook_url: own.webhook_url, urls }, key, fingerprint).await
+    submit(&app, scope, New { id, kind: JobKind::Batch, options, webhook_url: own.webhook_url, urls }, key, fingerprint)
+        .await
 }
 
 /// A job whose URLs are durable.
@@ -120,7 +121,8 @@ async fn submit(
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let is_sound = (1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
+    let is_sound =
+        (1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
     match key.to_str() {
         Ok(key) if is_sound => Ok(Some(key.to_owned())),
         _ => Err(Problem::new(
@@ -183,7 +185,10 @@ async fn list(
 }
 
 /// Reads a query parameter that is one of a few names.
-pub(super) fn choice<T: std::str::FromStr<Err = String>>(name: &str, value: Option<String>) -> Result<Option<T>, Problem> {
+pub(super) fn choice<T: std::str::FromStr<Err = String>>(
+    name: &str,
+    value: Option<String>,
+) -> Result<Option<T>, Problem> {
     value.map(|value| value.parse().map_err(|error| parameter(name, error))).transpose()
 }
 

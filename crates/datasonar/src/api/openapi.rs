@@ -10,7 +10,11 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{deliveries, health, jobs, me, problem::{PROBLEM_JSON, Problem}, scrape, webhooks};
+use super::{
+    deliveries, health, jobs, me,
+    problem::{PROBLEM_JSON, Problem},
+    scrape, webhooks,
+};
 use crate::app::App;
 
 #[derive(OpenApi)]

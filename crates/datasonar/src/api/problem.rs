@@ -94,7 +94,8 @@ impl Problem {
 
     /// A failure of ours: 500. The reason goes to the log.
     pub(super) fn internal(reason: &dyn std::fmt::Display) -> Self {
-        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error; the request id names it in the log");
+        let problem =
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error; the request id names it in the log");
         tracing::error!(request_id = problem.request_id, %reason, "a request failed");
         problem
     }

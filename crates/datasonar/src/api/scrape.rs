@@ -77,8 +77,9 @@ async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Re
         1.. if value <= most => Ok(value),
         _ => Err(Problem::field(field, format!("must be 1 to {most}"))),
     };
-    within(own.urls.len(), MAX_URLS, "/urls")
-        .map_err(|_| Problem::field("/urls", format!("must have 1 to {MAX_URLS} URLs; /v1/scrape/batch/async takes more")))?;
+    within(own.urls.len(), MAX_URLS, "/urls").map_err(|_| {
+        Problem::field("/urls", format!("must have 1 to {MAX_URLS} URLs; /v1/scrape/batch/async takes more"))
+    })?;
     let concurrency = within(own.concurrency.unwrap_or(DEFAULT_CONCURRENCY), MAX_CONCURRENCY, "/concurrency")?;
     let timeout = match own.timeout.unwrap_or(DEFAULT_TIMEOUT) {
         seconds @ 1..=MAX_TIMEOUT => Duration::from_secs(seconds),
@@ -102,7 +103,13 @@ async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Re
     Ok(json(StatusCode::OK, body.into()))
 }
 
-async fn scrape_all(app: &App, urls: &[String], plan: &Arc<Plan>, concurrency: usize, deadline: Instant) -> Vec<Scraped> {
+async fn scrape_all(
+    app: &App,
+    urls: &[String],
+    plan: &Arc<Plan>,
+    concurrency: usize,
+    deadline: Instant,
+) -> Vec<Scraped> {
     let lane = app.ids.uuid();
     let stop = CancellationToken::new();
     let mut pages: Vec<Option<Scraped>> = urls.iter().map(|_| None).collect();

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State, http::StatusCode, response::{IntoResponse, Response}};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use datasonar_store::{NewSecret, Scope, SecretId};
 use utoipa_axum::{router::OpenApiRouter, routes};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
 
-use crate::config::{SPECS, Settings, SettingError, Sources};
+use crate::config::{SPECS, SettingError, Settings, Sources};
 
 /// Every setting as a flag, made from the table of settings.
 #[derive(Debug, Default)]
@@ -71,10 +71,11 @@ impl Args for SettingsArgs {
     fn augment_args(command: Command) -> Command {
         let flags = SPECS.iter().map(|spec| {
             let default = if spec.default.is_empty() { String::new() } else { format!(" [default: {}]", spec.default) };
-            Arg::new(spec.name)
-                .long(spec.flag())
-                .value_name("VALUE")
-                .help(format!("{}{default} [env: {}]", spec.help, spec.variable()))
+            Arg::new(spec.name).long(spec.flag()).value_name("VALUE").help(format!(
+                "{}{default} [env: {}]",
+                spec.help,
+                spec.variable()
+            ))
         });
         let config = Arg::new("config")
             .long("config")

@@ -32,11 +32,23 @@ pub const SPECS: &[Spec] = &[
     spec("listen", "127.0.0.1:8080", "Address of the API"),
     spec("public_url", "", "Address under which clients reach it, used in links [default: from --listen]"),
     spec("data_dir", "./datasonar-data", "The embedded store: database and blobs"),
-    spec("database_url", "", "postgres://… to share one store between machines [default: SQLite in the data directory]"),
+    spec(
+        "database_url",
+        "",
+        "postgres://… to share one store between machines [default: SQLite in the data directory]",
+    ),
     spec("blob_url", "", "s3://bucket/prefix or file:///… [default: blobs in the data directory]"),
     spec("roles", "api,worker,dispatcher,scheduler", "What this process does"),
-    spec("encryption_key", "", "64 hex digits that encrypt webhook secrets at rest [default: made once, kept in the data directory]"),
-    spec("allow_private_networks", "", "CIDRs that may be fetched from and delivered to although private, such as 10.0.0.0/8,::1/128"),
+    spec(
+        "encryption_key",
+        "",
+        "64 hex digits that encrypt webhook secrets at rest [default: made once, kept in the data directory]",
+    ),
+    spec(
+        "allow_private_networks",
+        "",
+        "CIDRs that may be fetched from and delivered to although private, such as 10.0.0.0/8,::1/128",
+    ),
     spec("fetch_concurrency", "256", "Pages in flight in this process"),
     spec("fetch_per_host_concurrency", "8", "Pages in flight at one host"),
     spec("fetch_per_host_delay", "0ms", "Least gap between two requests to one host"),
@@ -61,8 +73,10 @@ mod tests {
 
     #[test]
     fn the_reference_of_settings() {
-        let rows: Vec<String> =
-            SPECS.iter().map(|spec| format!("--{} | {} | {} | {}", spec.flag(), spec.variable(), spec.default, spec.help)).collect();
+        let rows: Vec<String> = SPECS
+            .iter()
+            .map(|spec| format!("--{} | {} | {} | {}", spec.flag(), spec.variable(), spec.default, spec.help))
+            .collect();
         insta::assert_snapshot!(rows.join("\n"));
     }
 }

@@ -3,11 +3,7 @@
 //! The counting is this process's own. (Holding the limits over several processes is a matter of leasing hosts, which
 //! comes with the store for several machines.)
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;

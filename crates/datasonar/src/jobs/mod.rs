@@ -8,9 +8,7 @@ mod urls;
 use std::sync::Arc;
 
 use datasonar_net::AddressPolicy;
-use datasonar_store::{
-    Idempotency, JobId, JobKind, NewJob, Scope, Store, StoreError, Submission,
-};
+use datasonar_store::{Idempotency, JobId, JobKind, NewJob, Scope, Store, StoreError, Submission};
 
 pub use results::{ByteStream, Results, ResultsError};
 pub use urls::{JobUrls, UrlWriter, read_urls};

@@ -128,7 +128,8 @@ impl Results {
             .chain(end)
             .map_ok(move |(n, raw)| {
                 if n == usize::MAX {
-                    let whole = if seen == expected { Ok(Bytes::new()) } else { Err(ResultsError::Incomplete { job: id }) };
+                    let whole =
+                        if seen == expected { Ok(Bytes::new()) } else { Err(ResultsError::Incomplete { job: id }) };
                     return stream::iter(vec![whole]);
                 }
                 seen += 1;

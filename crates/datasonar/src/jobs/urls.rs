@@ -158,8 +158,9 @@ pub async fn read_urls(blobs: &Blobs, task: &ClaimedTask) -> Result<Vec<String>,
     };
     let urls: Option<Vec<String>> =
         zstd::stream::decode_all(&frame[..]).ok().and_then(|array| serde_json::from_slice(&array).ok());
-    urls.filter(|urls| urls.len() == task.urls as usize)
-        .ok_or_else(|| BlobsError::Missing { key: format!("{} (task {}, damaged)", input_key(task.lease.job), task.lease.seq) })
+    urls.filter(|urls| urls.len() == task.urls as usize).ok_or_else(|| BlobsError::Missing {
+        key: format!("{} (task {}, damaged)", input_key(task.lease.job), task.lease.seq),
+    })
 }
 
 #[cfg(test)]
@@ -172,8 +173,7 @@ mod tests {
 
     async fn write(count: usize) -> (Blobs, JobUrls) {
         let blobs = Blobs::over(Arc::new(object_store::memory::InMemory::new()));
-        let mut writer =
-            UrlWriter::new(blobs.clone(), JobId(Uuid::from_u128(1)), AddressPolicy::public_only());
+        let mut writer = UrlWriter::new(blobs.clone(), JobId(Uuid::from_u128(1)), AddressPolicy::public_only());
         let urls = tokio::task::spawn_blocking(move || {
             for n in 0..count {
                 writer.push(&format!("https://example.com/\"{n}\"\n/{}", n * 7919)).unwrap();

@@ -94,7 +94,9 @@ impl Dispatcher {
             return;
         }
         let limit = u32::try_from(room).unwrap_or(1);
-        let claimed = steady(&parts.health, "dispatcher", || parts.store.claim_deliveries(parts.owner, limit, parts.clock.now(), LEASE));
+        let claimed = steady(&parts.health, "dispatcher", || {
+            parts.store.claim_deliveries(parts.owner, limit, parts.clock.now(), LEASE)
+        });
         match claimed.await {
             Ok(claimed) => {
                 for delivery in claimed {
@@ -130,7 +132,8 @@ async fn attempt(parts: DispatcherParts, claimed: ClaimedDelivery) {
     let renew = async {
         loop {
             tokio::time::sleep(RENEW).await;
-            let renewed = steady(&parts.health, "dispatcher", || parts.store.renew_delivery(lease, parts.clock.now(), LEASE));
+            let renewed =
+                steady(&parts.health, "dispatcher", || parts.store.renew_delivery(lease, parts.clock.now(), LEASE));
             if renewed.await.is_err() {
                 return;
             }
@@ -172,7 +175,9 @@ async fn record(parts: &DispatcherParts, claimed: &ClaimedDelivery, sent: Sent) 
         delivered = verdict.status == DeliveryStatus::Delivered,
         "a delivery was attempted"
     );
-    let recorded = steady(&parts.health, "dispatcher", || parts.store.finish_attempt(claimed.lease, sent.attempt.clone(), verdict, now));
+    let recorded = steady(&parts.health, "dispatcher", || {
+        parts.store.finish_attempt(claimed.lease, sent.attempt.clone(), verdict, now)
+    });
     match recorded.await {
         Ok(()) => {}
         Err(StoreError::LeaseLost) => {

@@ -1,11 +1,6 @@
 //! One policy for a store that fails: say so, wait, try again. Whoever is in the middle of something holds on to it.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Display,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 use datasonar_store::{Result, StoreError};
 use parking_lot::Mutex;

@@ -12,9 +12,7 @@ use std::{
     time::Duration,
 };
 
-use datasonar_store::{
-    ClaimedTask, DeliveryId, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError,
-};
+use datasonar_store::{ClaimedTask, DeliveryId, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError};
 use futures::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 

@@ -7,5 +7,5 @@ mod page_result;
 mod scraper;
 
 pub use options::{FieldError, Formats, Limits, Plan, Render, ScrapeOptions};
-pub use page_result::{Content, ErrorCode, Metadata, PageContent, PageError, PageResult, PageStatus, PageLink};
+pub use page_result::{Content, ErrorCode, Metadata, PageContent, PageError, PageLink, PageResult, PageStatus};
 pub use scraper::{Scraped, Scraper, ScraperParts, Target};

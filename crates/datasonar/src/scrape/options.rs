@@ -69,7 +69,10 @@ impl Default for ScrapeOptions {
 
 /// One format or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a format (`markdown`, `text`, `html`, `raw_html`, `links`, `json`) or an array of them")]
+#[serde(
+    untagged,
+    expecting = "expected a format (`markdown`, `text`, `html`, `raw_html`, `links`, `json`) or an array of them"
+)]
 pub enum Formats {
     /// `content` is the page in this format.
     One(extract::Format),

@@ -82,12 +82,7 @@ impl From<PageResult> for Scraped {
 impl Scraper {
     /// Puts a scraper together.
     pub fn new(parts: ScraperParts) -> Self {
-        Self {
-            fetcher: parts.fetcher,
-            robots: parts.robots,
-            policy: parts.policy,
-            cpus: Turns::new(parts.cpus.get()),
-        }
+        Self { fetcher: parts.fetcher, robots: parts.robots, policy: parts.policy, cpus: Turns::new(parts.cpus.get()) }
     }
 
     /// Scrapes one URL. There is always a page result; `stop` ends it early as `cancelled`.

@@ -8,7 +8,9 @@ mod first_start;
 mod http;
 mod lock;
 
-use std::{io, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, sync::atomic::AtomicUsize, thread, time::Duration};
+use std::{
+    io, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, sync::atomic::AtomicUsize, thread, time::Duration,
+};
 
 use datasonar_net::{AddressPolicy, Client, ClientError, ClientOptions, Dial, Resolve};
 use datasonar_store::{
@@ -294,8 +296,7 @@ impl Server {
 
 fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
     let fail = |reason: String| StartError::CaFile { path: path.to_owned(), reason };
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| fail(error.to_string()))?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| fail(error.to_string()))?;
     if certificates.is_empty() { Err(fail("it has none".to_owned())) } else { Ok(certificates) }
 }

@@ -123,7 +123,11 @@ impl Sender {
 ///
 /// # Errors
 /// When the body cannot be read.
-pub async fn sign(mut signer: Signer, mut body: ByteStream, length: u64) -> Result<(Signatures, Option<Bytes>), SendError> {
+pub async fn sign(
+    mut signer: Signer,
+    mut body: ByteStream,
+    length: u64,
+) -> Result<(Signatures, Option<Bytes>), SendError> {
     let mut kept = (length <= KEEP_BYTES).then(BytesMut::new);
     while let Some(bytes) = body.try_next().await? {
         if let Some(kept) = &mut kept {

@@ -42,8 +42,10 @@ impl Signer {
         timestamp: i64,
     ) -> Result<Self, MalformedSecret> {
         let begin = |secret: &str| {
-            let decoded =
-                secret.strip_prefix(PREFIX).and_then(|text| BASE64_STANDARD.decode(text).ok()).ok_or(MalformedSecret)?;
+            let decoded = secret
+                .strip_prefix(PREFIX)
+                .and_then(|text| BASE64_STANDARD.decode(text).ok())
+                .ok_or(MalformedSecret)?;
             let body = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
             let mut standard = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &decoded));
             standard.update(format!("{id}.{timestamp}.").as_bytes());

@@ -1,0 +1,15 @@
+//! The API over real HTTP, with a real store on disk, pages from the demonstration's site and webhooks to its endpoint.
+//!
+//! Each file is a part of the contract. [`server`] starts a server of its own for a test; when a test is done with it, it
+//! checks that nothing is owed any more.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
+
+mod access;
+mod bodies;
+mod description;
+mod jobs;
+mod restart;
+mod server;
+mod waiting;
+mod webhooks;
+mod wrong;
