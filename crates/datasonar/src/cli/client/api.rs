@@ -9,12 +9,17 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 /// The longest answer that is read whole.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// How often a job is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(200);
+/// How long a server may be away while a job is waited for: long enough to be started again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long looking at a job may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Which server to talk to, and as whom.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +66,17 @@ pub enum ApiError {
     Unexpected(String),
 }
 
+impl ApiError {
+    /// Whether the same call may well succeed a little later.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(status.as_u16(), 429 | 502..=504),
+            Self::Unauthorized(_) | Self::Unexpected(_) => false,
+        }
+    }
+}
+
 impl Api {
     /// Prepares calls.
     ///
@@ -85,7 +101,7 @@ impl Api {
         mut headers: HeaderMap,
         body: Option<BodySource>,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let url = self.server.server.join(path).map_err(|error| ApiError::Unexpected(error.to_string()))?;
+        let url = self.url(path)?;
         if !self.server.api_key.is_empty() {
             let value = HeaderValue::try_from(format!("Bearer {}", self.server.api_key.trim()))
                 .map_err(|_| ApiError::Unauthorized("the API key has characters that no key has".to_owned()))?;
@@ -99,6 +115,12 @@ impl Api {
             };
             ApiError::Unreachable { server: self.server.server.clone(), reason }
         })
+    }
+
+    /// The server may be below a path of another one's: the API is below that, too.
+    fn url(&self, path: &str) -> Result<Url, ApiError> {
+        let url = format!("{}{path}", self.server.server.as_str().trim_end_matches('/'));
+        url.parse().map_err(|error| ApiError::Unexpected(format!("{url}: {error}")))
     }
 
     /// Calls with JSON and reads JSON.
@@ -116,17 +138,32 @@ impl Api {
     /// # Errors
     /// As [`Api::json`].
     pub async fn job(&self, id: &str) -> Result<Value, ApiError> {
-        self.json(Method::GET, &format!("/v1/jobs/{id}"), None).await
+        let path = format!("/v1/jobs/{id}");
+        let job = tokio::time::timeout(LOOK_WITHIN, self.json(Method::GET, &path, None)).await;
+        job.unwrap_or_else(|_| {
+            let reason = format!("no answer within {LOOK_WITHIN:?}");
+            Err(ApiError::Unreachable { server: self.server.server.clone(), reason })
+        })
     }
 
     /// Waits for a job to end, with a progress bar where there is a terminal. `each` sees the job whenever it is looked at.
+    /// A server that is away for a moment is waited for.
     ///
     /// # Errors
     /// As [`Api::json`].
     pub async fn wait(&self, id: &str, mut each: impl AsyncFnMut(&Value)) -> Result<Value, ApiError> {
         let bar = progress_bar();
+        let mut seen = Instant::now();
         loop {
-            let job = self.job(id).await?;
+            let job = match self.job(id).await {
+                Err(error) if error.is_passing() && seen.elapsed() < PATIENCE => {
+                    bar.set_message("the server is away");
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+                job => job?,
+            };
+            seen = Instant::now();
             let count = |name: &str| job["progress"][name].as_u64().unwrap_or(0);
             bar.set_length(count("total"));
             bar.set_position(count("succeeded") + count("failed"));
@@ -212,3 +249,7 @@ fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the template is sound").progress_chars("━━─");
     ProgressBar::new(0).with_style(style)
 }
+
+#[cfg(test)]
+#[path = "api_tests.rs"]
+mod tests;

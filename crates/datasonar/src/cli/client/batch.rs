@@ -17,6 +17,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     OptionArgs,
     api::{Api, ApiError, Server, accept},
+    print,
 };
 use crate::cli::{say, say_error};
 
@@ -65,7 +66,7 @@ pub(in crate::cli) async fn run(args: BatchArgs) -> Result<ExitCode> {
             api.results(&id, |bytes| file.write_all(bytes)).await?;
             file.flush()?;
         }
-        None => api.results(&id, |bytes| io::stdout().lock().write_all(bytes)).await?,
+        None => api.results(&id, print).await?,
     }
     let progress = &job["progress"];
     say_error(&format!(

@@ -1,16 +1,17 @@
 //! `datasonar jobs`.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::api::{Api, Server};
+use super::{
+    api::{Api, Server},
+    print,
+};
 use crate::cli::say;
 
 #[derive(Subcommand)]
@@ -27,11 +28,11 @@ pub(in crate::cli) enum JobsCommand {
 
 #[derive(Args)]
 pub(in crate::cli) struct ListArgs {
-    /// pending, started, completed or failed
-    #[arg(long)]
+    /// Only those with this status
+    #[arg(long, value_parser = ["pending", "started", "completed", "failed"])]
     status: Option<String>,
     /// At most so many
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
     /// One JSON object a line
     #[arg(long)]
@@ -43,7 +44,7 @@ pub(in crate::cli) struct ListArgs {
 #[derive(Args)]
 pub(in crate::cli) struct JobArgs {
     /// The job's id
-    id: String,
+    id: Uuid,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -55,11 +56,11 @@ pub(in crate::cli) async fn run(command: JobsCommand) -> Result<ExitCode> {
     match command {
         JobsCommand::List(args) => list(args).await?,
         JobsCommand::Show(args) => {
-            let job = Api::new(args.server)?.job(&args.id).await?;
+            let job = Api::new(args.server)?.job(&args.id.to_string()).await?;
             show(&job, args.json)?;
         }
         JobsCommand::Results(args) => {
-            Api::new(args.server)?.results(&args.id, |bytes| io::stdout().lock().write_all(bytes)).await?;
+            Api::new(args.server)?.results(&args.id.to_string(), print).await?;
         }
         JobsCommand::Cancel(args) => {
             let job = Api::new(args.server)?.json(Method::DELETE, &format!("/v1/jobs/{}", args.id), None).await?;

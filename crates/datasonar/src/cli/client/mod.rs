@@ -11,6 +11,8 @@ pub(super) use batch::{BatchArgs, run as batch};
 pub(super) use jobs::{JobsCommand, run as jobs};
 pub(super) use scrape::{ScrapeArgs, run as scrape};
 
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -63,5 +65,53 @@ impl OptionArgs {
             members.insert("respect_robots".to_owned(), json!(true));
         }
         members
+    }
+}
+
+/// Writes bytes to standard output. A reader that has read enough, as `head` does, ends the command without complaint.
+fn print(bytes: &[u8]) -> io::Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written,
+    }
+}
+
+/// Makes text of a stranger fit for a terminal: without the characters that steer it. Elsewhere it stays as it is.
+fn for_terminal(text: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    harmless(text)
+}
+
+fn harmless(text: &str) -> String {
+    text.chars().filter(|&next| !next.is_control() || matches!(next, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_left_out() {
+        assert_eq!(harmless("a\x1b]0;title\x07b\r\n\tc\u{9b}2Jé"), "a]0;titleb\n\tc2Jé");
+    }
+
+    #[test]
+    fn only_what_was_said_is_asked() {
+        assert_eq!(Value::from(OptionArgs::default().members()), json!({}));
+        let args = OptionArgs {
+            format: vec!["text".to_owned(), "links".to_owned()],
+            full_page: true,
+            include_selectors: vec!["main".to_owned()],
+            exclude_selectors: Vec::new(),
+            timeout: Some(9),
+            respect_robots: true,
+        };
+        let all = json!({
+            "format": ["text", "links"], "only_main_content": false, "include_selectors": ["main"], "timeout": 9,
+            "respect_robots": true,
+        });
+        assert_eq!(Value::from(args.members()), all);
     }
 }

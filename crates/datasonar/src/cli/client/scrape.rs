@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     OptionArgs,
     api::{Api, ApiError, Server, read},
+    for_terminal,
 };
 use crate::cli::{say, say_error};
 
@@ -47,7 +48,7 @@ pub(in crate::cli) async fn run(args: ScrapeArgs) -> Result<ExitCode> {
     if args.json {
         say(&serde_json::to_string_pretty(&page)?);
     } else if let Some(text) = page["content"].as_str() {
-        say(text);
+        say(&for_terminal(text));
     } else if !page["content"].is_null() {
         say(&serde_json::to_string_pretty(&page["content"])?);
     }

@@ -16,6 +16,8 @@ pub enum Expected {
     Page(String),
     /// This error code.
     Failure(&'static str),
+    /// This status of the site, which is an `http_status` error.
+    Status(u16),
     /// A result of any kind.
     Anything,
 }
@@ -145,6 +147,7 @@ impl<'de, E: Fn(usize) -> Expected> DeserializeSeed<'de> for Results<'_, E> {
 struct Page {
     url: String,
     status: String,
+    status_code: Option<u16>,
     content: Option<Value>,
     error: Option<PageError>,
 }
@@ -175,6 +178,7 @@ impl<'de, E: Fn(usize) -> Expected> Visitor<'de> for Results<'_, E> {
             let is_as_expected = match (self.expected)(index) {
                 Expected::Anything => true,
                 Expected::Failure(code) => outcome == code,
+                Expected::Status(status) => outcome == "http_status" && page.status_code == Some(status),
                 Expected::Page(sentence) => {
                     outcome == "success"
                         && page.content.as_ref().and_then(Value::as_str).is_some_and(|text| text.contains(&sentence))
@@ -207,13 +211,13 @@ mod tests {
         let urls = ["a".to_owned(), "b".to_owned()];
         let expected = |index: usize| match index {
             0 => Expected::Page("needle".to_owned()),
-            _ => Expected::Failure("http_status"),
+            _ => Expected::Status(404),
         };
         verify_body(body.as_bytes(), "1", &urls, expected)
     }
 
     const A: &str = r#"{"url":"a","status":"success","content":"a needle"}"#;
-    const B: &str = r#"{"url":"b","status":"error","error":{"code":"http_status","message":"404"}}"#;
+    const B: &str = r#"{"url":"b","status":"error","status_code":404,"error":{"code":"http_status","message":"404"}}"#;
 
     #[test]
     fn a_sound_body_is_counted() {
@@ -225,6 +229,7 @@ mod tests {
     fn whatever_is_wrong_is_found() {
         let hay = A.replace("needle", "hay");
         let failed = A.replace("success", "error");
+        let other = B.replace("\"status_code\":404", "\"status_code\":500");
         for (results, counts) in [
             (format!("{B},{A}"), [2, 1, 1]),
             (A.to_owned(), [2, 1, 1]),
@@ -232,10 +237,30 @@ mod tests {
             (format!("{A},{A}"), [2, 1, 1]),
             (format!("{hay},{B}"), [2, 1, 1]),
             (format!("{failed},{B}"), [2, 1, 1]),
+            (format!("{A},{other}"), [2, 1, 1]),
+            (format!("{A},"), [2, 1, 1]),
             (format!("{A},{B}"), [2, 2, 0]),
             (format!("{A},{B}"), [3, 1, 1]),
         ] {
             assert!(check(&results, counts).is_err(), "{results} {counts:?}");
         }
+    }
+
+    #[test]
+    fn it_says_which_result_is_wrong_and_why() {
+        let error = format!("{:#}", check(&format!("{A},{A}"), [2, 1, 1]).unwrap_err());
+        assert!(error.contains("result 1 (a)"), "{error}");
+        let error = format!("{:#}", check(A, [2, 1, 1]).unwrap_err());
+        assert!(error.contains("1 URLs have no result"), "{error}");
+    }
+
+    #[test]
+    fn another_job_and_what_follows_the_end_are_refused() {
+        let body = r#"{"job_id":"2","status":"completed","result":{}}"#;
+        assert!(verify_body(body.as_bytes(), "1", &[], |_| Expected::Anything).is_err());
+        let empty = r#"{"status":"success","total":0,"succeeded":0,"failed":0,"time_ms":1,"results":[]}"#;
+        let body = format!(r#"{{"job_id":"1","status":"completed","result":{empty}}}"#);
+        assert!(verify_body(body.as_bytes(), "1", &[], |_| Expected::Anything).is_ok());
+        assert!(verify_body(format!("{body}{{}}").as_bytes(), "1", &[], |_| Expected::Anything).is_err());
     }
 }

@@ -12,12 +12,17 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::Command,
+    process::{ChildStdout, Command},
+    sync::mpsc,
 };
 use url::Url;
 
+use crate::cli::client::{Api, Server};
+
 /// How long a server may take to be ready, and to stop.
 const WITHIN: Duration = Duration::from_secs(30);
+/// How often another port is tried when somebody took the one that was free.
+const PORTS: usize = 3;
 
 /// A running server. Dropping it kills it.
 pub struct Child {
@@ -43,9 +48,19 @@ impl Child {
     /// # Errors
     /// When it does not start, with its last words.
     pub async fn start_program(program: &Path, data_dir: &Path, variables: &[(&str, String)]) -> Result<Self> {
-        // Free at this moment; whoever takes it in between makes the start fail, and says so.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         fs::create_dir_all(data_dir)?;
+        for _ in 1..PORTS {
+            match Self::try_start(program, data_dir, variables).await {
+                Err(error) if format!("{error:#}").contains("in use") => {}
+                started => return started,
+            }
+        }
+        Self::try_start(program, data_dir, variables).await
+    }
+
+    async fn try_start(program: &Path, data_dir: &Path, variables: &[(&str, String)]) -> Result<Self> {
+        // Free at this moment; whoever takes it in between makes the start fail, and another is tried.
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let log = data_dir.join("server.log");
         let mut process = Command::new(program)
             .arg("serve")
@@ -61,32 +76,23 @@ impl Child {
             .context("the server cannot be started")?;
         let stdout = process.stdout.take().context("the server has no output")?;
         let mut child = Self { process, port, log, keys: None };
-        let mut lines = BufReader::new(stdout).lines();
-        let (sender, mut keys) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                let mut words = line.split_whitespace();
-                if let (Some(name @ ("production" | "sandbox")), Some(key)) = (words.next(), words.next()) {
-                    // Whoever no longer listens has what it needs.
-                    let _ = sender.send((name.to_owned(), key.to_owned()));
-                }
-            }
-        });
-        child.wait_until_ready().await?;
-        let is_new = fs::read_to_string(data_dir.join("keys-shown")).is_err();
-        if is_new {
-            let both = async { Some((keys.recv().await?.1, keys.recv().await?.1)) };
+        let (sender, mut keys) = mpsc::unbounded_channel();
+        tokio::spawn(read_keys(stdout, sender));
+        if let Err(error) = child.wait_until_ready().await {
+            child.kill().await?;
+            return Err(error);
+        }
+        let shown = data_dir.join("keys-shown");
+        if !shown.exists() {
+            let both = async { Some((keys.recv().await?, keys.recv().await?)) };
             child.keys = tokio::time::timeout(Duration::from_secs(5), both).await.ok().flatten();
-            fs::write(data_dir.join("keys-shown"), "")?;
+            fs::write(shown, "")?;
         }
         Ok(child)
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
-        let api = super::super::client::Api::new(super::super::client::Server {
-            server: self.url(),
-            api_key: String::new(),
-        })?;
+        let api = Api::new(Server { server: self.url(), api_key: String::new() })?;
         let ready = async {
             loop {
                 if let Some(status) = self.process.try_wait()? {
@@ -136,11 +142,7 @@ impl Child {
     /// When it does not stop in time, or ends with a failure.
     pub async fn stop(&mut self) -> Result<Duration> {
         let begin = tokio::time::Instant::now();
-        let id = self.process.id().context("the server has ended already")?;
-        let killed = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
-        if !killed.success() {
-            bail!("the server cannot be told to stop");
-        }
+        self.terminate().await?;
         let status = tokio::time::timeout(WITHIN, self.process.wait())
             .await
             .with_context(|| format!("the server has not stopped after {WITHIN:?}"))??;
@@ -148,6 +150,38 @@ impl Child {
             bail!("the server ended with {status}:\n{}", last_words(&self.log));
         }
         Ok(begin.elapsed())
+    }
+
+    /// Stops it in whatever state it is: asks first, then kills. When this returns it is gone.
+    pub async fn end(&mut self) {
+        // It may have ended already, of itself or of the Ctrl-C that the terminal sent to both of us.
+        if self.terminate().await.is_err() || tokio::time::timeout(WITHIN, self.process.wait()).await.is_err() {
+            // It is gone then, or dropping it is all that is left to try.
+            let _ = self.kill().await;
+        }
+    }
+
+    /// Sends SIGTERM, by the shell: it is the one program that is everywhere and can.
+    async fn terminate(&mut self) -> Result<()> {
+        let id = self.process.id().context("the server has ended already")?;
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh"]).arg(id.to_string()).status().await?;
+        if !sent.success() {
+            bail!("the server cannot be told to stop");
+        }
+        Ok(())
+    }
+}
+
+/// Picks the keys out of what a first start prints. Reads on to the end, so that the server can always write.
+async fn read_keys(stdout: ChildStdout, keys: mpsc::UnboundedSender<String>) {
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let [_, key] = line.split_whitespace().collect::<Vec<_>>()[..]
+            && key.starts_with("osk_")
+        {
+            // Whoever no longer listens has what it needs.
+            let _ = keys.send(key.to_owned());
+        }
     }
 }
 

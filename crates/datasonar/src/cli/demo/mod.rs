@@ -6,15 +6,17 @@
 
 pub mod check;
 pub mod child;
+mod interrupt;
+mod listen;
 mod pages;
 pub mod receiver;
 mod report;
 pub mod site;
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, BufWriter, Write},
-    path::PathBuf,
+    fs::{self, File},
+    io::{BufRead, BufReader, BufWriter, IsTerminal, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -22,12 +24,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use http::Method;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use self::{
     check::{Expected, verify_body},
     child::Child,
+    interrupt::Interrupt,
     receiver::{Answer, Received, Receiver},
     report::Report,
     site::{Site, SiteOptions},
@@ -40,6 +45,10 @@ use crate::clock::{Clock, SystemClock};
 
 /// How long the callback may take after the job has ended.
 const CALLBACK_WITHIN: Duration = Duration::from_secs(120);
+/// How long it may take to be recorded.
+const RECORDED_WITHIN: Duration = Duration::from_secs(30);
+/// How often something that takes milliseconds is looked at.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// Shows the main job on this machine, end to end, and measures it.
 #[derive(Args)]
@@ -50,6 +59,12 @@ pub struct DemoArgs {
     /// Real URLs, one a line, instead of the demo's own site
     #[arg(long, value_name = "FILE", conflicts_with = "urls")]
     input: Option<PathBuf>,
+    /// How many pages the server fetches at a time [default: the server's]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u32>,
+    /// Keep the server's data there, in a directory that is new or empty [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Leave the server running afterwards
     #[arg(long)]
     keep: bool,
@@ -58,11 +73,12 @@ pub struct DemoArgs {
     json: bool,
 }
 
-/// Runs the demonstration.
+/// Runs the demonstration. Whatever happens, the server is gone afterwards, and so is all that was temporary.
 ///
 /// # Errors
 /// When a part does not start, or what was promised does not hold.
 pub async fn run(args: DemoArgs) -> Result<ExitCode> {
+    let mut interrupt = Interrupt::new()?;
     let directory = tempfile::Builder::new().prefix("datasonar-demo-").tempdir()?;
     let (list, site) = match &args.input {
         Some(path) => (read_list(path)?, None),
@@ -75,48 +91,69 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         bail!("there are no URLs to queue");
     }
     let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await?;
-    let mut child = Child::start(
-        &directory.path().join("data"),
-        &[("DATASONAR_WEBHOOK_CA_FILE", receiver.ca_file().display().to_string())],
-    )
-    .await?;
-    let key = child.keys.as_ref().map(|keys| keys.0.clone()).context("the server showed no keys")?;
-    let api = Api::new(Server { server: child.url(), api_key: key.clone() })?;
-    if !args.json {
-        let what = if site.is_some() { "a local site of 32 hosts" } else { "the list" };
-        say(&format!("Queueing {} URLs of {what}; the callback goes to {}.\n", list.len(), receiver.url()));
-    }
-
-    let report = tokio::select! {
-        report = show(&api, &child, &receiver, site.as_ref(), &list, directory.path()) => report,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    let mut child = start_server(&args, directory.path(), &receiver).await?;
+    let stage = Stage { child: &child, receiver: &receiver, site: site.as_ref(), list: &list };
+    let played = tokio::select! {
+        played = play(&args, stage, directory.path()) => played,
+        () = interrupt.wait() => Err(anyhow::anyhow!("interrupted")),
     };
-    let report = report.with_context(|| format!("the server's last words:\n{}", child.last_words()))?;
-    report.print(args.json);
-    if args.keep {
-        keep(&child, &key).await;
+    if played.is_ok() && args.keep {
+        interrupt.wait().await;
     }
-    child.stop().await?;
+    child.end().await;
+    played?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(
-    api: &Api,
-    child: &Child,
-    receiver: &Receiver,
-    site: Option<&Site>,
-    list: &[String],
-    directory: &std::path::Path,
-) -> Result<Report> {
-    let path = directory.join("urls.txt");
-    let mut file = BufWriter::new(File::create(&path)?);
-    for url in list {
-        writeln!(file, "{url}")?;
+async fn start_server(args: &DemoArgs, directory: &Path, receiver: &Receiver) -> Result<Child> {
+    let data_dir = match &args.data_dir {
+        Some(path) if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) => {
+            bail!("{} is not empty; --data-dir takes a new directory", path.display());
+        }
+        Some(path) => path.clone(),
+        None => directory.join("data"),
+    };
+    let mut variables = vec![("DATASONAR_WEBHOOK_CA_FILE", receiver.ca_file().display().to_string())];
+    if let Some(concurrency) = args.concurrency {
+        variables.push(("DATASONAR_FETCH_CONCURRENCY", concurrency.to_string()));
     }
-    file.flush()?;
+    Child::start(&data_dir, &variables).await
+}
+
+/// All that is there before the first request.
+#[derive(Clone, Copy)]
+struct Stage<'a> {
+    child: &'a Child,
+    receiver: &'a Receiver,
+    site: Option<&'a Site>,
+    list: &'a [String],
+}
+
+/// Shows, checks and reports.
+async fn play(args: &DemoArgs, stage: Stage<'_>, directory: &Path) -> Result<()> {
+    let key = stage.child.keys.as_ref().map(|keys| keys.0.clone()).context("the server showed no keys")?;
+    let api = Api::new(Server { server: stage.child.url(), api_key: key.clone() })?;
+    if !args.json {
+        let what = if stage.site.is_some() { "a local site of 32 hosts" } else { "the list" };
+        let (urls, endpoint) = (HumanCount(stage.list.len() as u64), stage.receiver.url());
+        say(&format!("Queueing {urls} URLs of {what}; the callback goes to {endpoint}.\n"));
+    }
+    let report = show(&api, stage, directory).await;
+    let report = report.with_context(|| format!("the server's last words:\n{}", stage.child.last_words()))?;
+    report.print(args.json);
+    if args.keep {
+        invite(stage, &key, args.json);
+    }
+    Ok(())
+}
+
+async fn show(api: &Api, stage: Stage<'_>, directory: &Path) -> Result<Report> {
+    let Stage { child, receiver, site, list } = stage;
+    let path = directory.join("urls.txt");
+    write_list(&path, list)?;
     let members = Map::from_iter([("webhook_url".to_owned(), json!(receiver.url()))]);
 
-    let begin = Instant::now();
+    let (begin, began) = (Instant::now(), SystemClock.now());
     let job_id = submit_file(api, &path, members, None).await?;
     let accepted = begin.elapsed();
 
@@ -124,21 +161,17 @@ async fn show(
     let job = api
         .wait(&job_id, async |job| {
             let done = job["progress"]["succeeded"].as_u64().unwrap_or(0) as usize;
-            if single.is_none() && done >= list.len() / 2 && !job["completed_at"].is_string() {
-                single = Some(match site {
-                    Some(site) => one_more(api, &site.quick_url()).await.ok(),
-                    None => None,
-                });
+            let is_middle = done >= list.len() / 2 && !job["completed_at"].is_string();
+            if let (None, true, Some(site)) = (&single, is_middle, site) {
+                single = Some(one_more(api, &site.quick_url()).await);
             }
         })
         .await?;
-    let total = begin.elapsed();
 
     let received = tokio::time::timeout(CALLBACK_WITHIN, receiver.next())
         .await
         .map_err(|_| anyhow::anyhow!("no callback came within {CALLBACK_WITHIN:?}"))?
         .context("the endpoint has stopped")?;
-    let callback_ms = callback_after(&job);
     let secrets = api.json(Method::GET, "/v1/webhooks/secrets", None).await?;
     let secret = secrets["data"][0]["secret"].as_str().context("there is no webhook secret")?;
     check(&received, secret, &job_id)?;
@@ -146,18 +179,36 @@ async fn show(
         Some(site) => site.expect(index),
         None => Expected::Anything,
     };
-    let body = BufReader::new(File::open(received.body())?);
+    let bar = checking_bar(received.length);
+    let body = BufReader::with_capacity(256 * 1024, bar.wrap_read(File::open(received.body())?));
     let counted = verify_body(body, &job_id, list, expected)?;
+    bar.finish_and_clear();
+    recorded(api, &job_id).await?;
+    if receiver.next_now().await.is_some() {
+        bail!("a second callback came");
+    }
+    let ended = ended(&job)?;
     Ok(Report {
         urls: list.len(),
         accepted,
-        total,
-        callback_ms,
-        single: single.flatten(),
+        total: between(began, ended),
+        callback_began: between(ended, received.began),
+        callback_ended: between(ended, received.ended),
+        single: single.transpose().context("the single scrape in the middle of the batch")?,
         body_bytes: received.length,
         outcomes: counted.outcomes,
         peak_memory: child.peak_memory(),
     })
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn checking_bar(bytes: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "  {bar:32.cyan/dim} {bytes} of {total_bytes} checked";
+    let style = ProgressStyle::with_template(template).expect("the template is sound").progress_chars("━━─");
+    ProgressBar::new(bytes).with_style(style)
 }
 
 /// Verifies both signatures.
@@ -170,10 +221,28 @@ fn check(received: &Received, secret: &str, job_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// How long after the job's end its callback had arrived, which is now.
-fn callback_after(job: &Value) -> i128 {
-    let end = job["completed_at"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    end.map_or(0, |end| SystemClock.now().duration_since(end).as_millis())
+/// When a job ended, by the server's clock, which is ours.
+fn ended(job: &Value) -> Result<Timestamp> {
+    let text = job["completed_at"].as_str().context("the job has no end")?;
+    text.parse().with_context(|| format!("the job's end is {text}"))
+}
+
+/// The time between two moments; none, if a clock was set back in between.
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or_default()
+}
+
+/// Waits until a job's one delivery is on record as made.
+async fn recorded(api: &Api, id: &str) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let job = api.job(id).await?;
+        match job["delivery"]["status"].as_str() {
+            Some("delivered") => return Ok(()),
+            other if begin.elapsed() > RECORDED_WITHIN => bail!("the delivery came, but is on record as {other:?}"),
+            _ => tokio::time::sleep(GLANCE).await,
+        }
+    }
 }
 
 /// Queues one URL and waits for it.
@@ -183,34 +252,42 @@ async fn one_more(api: &Api, url: &str) -> Result<Duration> {
     let id = queued["job_id"].as_str().context("there is no job_id")?.to_owned();
     loop {
         let job = api.job(&id).await?;
-        if job["completed_at"].is_string() {
-            return Ok(begin.elapsed());
+        match job["status"].as_str() {
+            Some("completed") => return Ok(begin.elapsed()),
+            Some("failed") => bail!("it failed: {}", job["error"]),
+            _ => tokio::time::sleep(GLANCE).await,
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-fn read_list(path: &std::path::Path) -> Result<Vec<String>> {
+fn write_list(path: &Path, list: &[String]) -> Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    for url in list {
+        writeln!(file, "{url}")?;
+    }
+    Ok(file.flush()?)
+}
+
+fn read_list(path: &Path) -> Result<Vec<String>> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines: std::io::Result<Vec<String>> = BufReader::new(file).lines().collect();
     let urls = lines?.into_iter().map(|line| line.trim().to_owned());
     Ok(urls.filter(|line| !line.is_empty() && !line.starts_with('#')).collect())
 }
 
-/// Leaves the server running until Ctrl-C.
-async fn keep(child: &Child, key: &str) {
-    say(&format!(
+/// Says how to go on. For machines, on standard error: standard output is the summary's.
+fn invite(stage: Stage<'_>, key: &str, as_json: bool) {
+    let page = stage.site.map_or_else(|| stage.list[0].clone(), Site::quick_url);
+    let text = format!(
         r#"
 The server goes on at {url}. Try it:
 
   curl -X POST {url}v1/scrape \
     -H "Authorization: Bearer {key}" \
-    -d '{{"url": "https://example.com/"}}'
+    -d '{{"url": "{page}"}}'
 
-Ctrl-C stops it and deletes its data."#,
-        url = child.url()
-    ));
-    if tokio::signal::ctrl_c().await.is_err() {
-        say_error("cannot wait for Ctrl-C");
-    }
+Ctrl-C stops it."#,
+        url = stage.child.url(),
+    );
+    if as_json { say_error(&text) } else { say(&text) }
 }

@@ -1,27 +1,67 @@
 //! The demonstration's pages: several kinds, sizes and charsets, rendered once at the start.
 //!
 //! A page is a head and a tail that many pages share, and between them, in the midst of the main content, the sentence that
-//! only it has. So serving one costs no more than copying it.
+//! only it has. So serving one costs no more than copying it. The sentence is written with letters of the page's charset:
+//! whoever takes the charset for another does not find it.
+
+use std::io::{self, Write};
 
 use bytes::Bytes;
 use encoding_rs::{Encoding, ISO_8859_2, SHIFT_JIS, UTF_8, WINDOWS_1252};
+use flate2::{Compression, Crc, write::GzEncoder};
 
 /// A page without its own sentence.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     pub(super) content_type: &'static str,
-    pub(super) head: Bytes,
-    pub(super) tail: Bytes,
+    encoding: &'static Encoding,
+    plain: Halves,
+    zipped: Halves,
+}
+
+/// What comes before and after a page's own sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Halves {
+    head: Bytes,
+    tail: Bytes,
 }
 
 /// How many templates there are.
 pub(super) const TEMPLATES: usize = 96;
 
-/// The sentence that only the page at `index` has.
-pub(super) fn sentence(index: usize) -> String {
-    // Knuth's multiplicative hash: neighbours shall not look alike.
-    let depth = (index as u32).wrapping_mul(2_654_435_761);
-    format!("The sounding at station {index} gave {depth} fathoms.")
+impl Template {
+    /// The sentence that only the page at `index` has.
+    pub(super) fn sentence(&self, index: usize) -> String {
+        // Knuth's multiplicative hash: neighbours shall not look alike.
+        let depth = (index as u32).wrapping_mul(2_654_435_761);
+        format!("The sounding off {} at station {index} gave {depth} fathoms.", place(self.encoding))
+    }
+
+    /// The bytes of the page at `index`.
+    pub(super) fn page(&self, index: usize) -> Bytes {
+        self.plain.around(&encode(self.encoding, &self.sentence(index)))
+    }
+
+    /// The same, compressed. Members of a gzip stream can be put one behind the other.
+    pub(super) fn zipped_page(&self, index: usize) -> Bytes {
+        self.zipped.around(&stored(&encode(self.encoding, &self.sentence(index))))
+    }
+}
+
+impl Halves {
+    fn around(&self, middle: &[u8]) -> Bytes {
+        [&self.head[..], middle, &self.tail[..]].concat().into()
+    }
+}
+
+/// A name with letters that this charset writes in its own way.
+fn place(encoding: &'static Encoding) -> &'static str {
+    match encoding.name() {
+        "windows-1252" => "Besançon",
+        "Shift_JIS" => "長崎",
+        "ISO-8859-2" => "Łódź",
+        _ => "Þórshöfn",
+    }
 }
 
 /// Renders all templates.
@@ -56,7 +96,9 @@ fn template(variant: usize) -> Template {
     };
     let page = frame(&mut words, &title, encoding, &body);
     let (head, tail) = page.split_once(MARK).expect("every kind has the mark");
-    Template { content_type, head: encode(encoding, head), tail: encode(encoding, tail) }
+    let plain = Halves { head: encode(encoding, head), tail: encode(encoding, tail) };
+    let zipped = Halves { head: zip(&plain.head), tail: zip(&plain.tail) };
+    Template { content_type, encoding, plain, zipped }
 }
 
 /// Where a page's own sentence goes.
@@ -64,6 +106,28 @@ const MARK: &str = "\u{0}";
 
 fn encode(encoding: &'static Encoding, text: &str) -> Bytes {
     Bytes::from(encoding.encode(text).0.into_owned())
+}
+
+/// A gzip member.
+fn zip(bytes: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let zipped: io::Result<Vec<u8>> = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    zipped.expect("memory takes whatever is written").into()
+}
+
+/// A gzip member of one stored block: nothing is compressed, so that it costs nothing.
+fn stored(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("a sentence is short");
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    // Magic, deflate, no flags, no time, no hints, an unknown system; then the last block, stored.
+    let mut member = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1];
+    member.extend(length.to_le_bytes());
+    member.extend((!length).to_le_bytes());
+    member.extend(bytes);
+    member.extend(crc.sum().to_le_bytes());
+    member.extend(crc.amount().to_le_bytes());
+    member
 }
 
 /// Navigation, sidebar and footer around a page's content: what an extractor is there to leave out.
@@ -275,16 +339,45 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashSet, io::Read};
+
+    use flate2::read::MultiGzDecoder;
+
     use super::*;
 
     #[test]
     fn templates_are_the_same_at_every_start_and_of_all_sizes() {
         let (one, two) = (render(), render());
-        let mut sizes: Vec<usize> = one.iter().map(|template| template.head.len() + template.tail.len()).collect();
-        assert!(one.iter().zip(&two).all(|(one, two)| one.head == two.head && one.tail == two.tail));
+        let mut sizes: Vec<usize> = one.iter().map(|template| template.page(0).len()).collect();
+        assert!(one.iter().zip(&two).all(|(one, two)| one.plain == two.plain && one.zipped == two.zipped));
         sizes.sort_unstable();
         assert!(sizes[0] > 3_000 && sizes[0] < 8_000, "{sizes:?}");
         assert!((15_000..40_000).contains(&sizes[TEMPLATES / 2]), "{sizes:?}");
         assert!(sizes[TEMPLATES - 1] > 150_000, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_page_has_its_sentence_once_in_its_charset_compressed_or_not() {
+        for template in render() {
+            let page = template.page(4_711);
+            let (text, is_lossy) = template.encoding.decode_without_bom_handling(&page);
+            assert!(!is_lossy, "{}", template.content_type);
+            assert_eq!(text.matches(&template.sentence(4_711)).count(), 1, "{}", template.content_type);
+            assert_eq!(text.matches("4711").count(), 1);
+            let mut unzipped = Vec::new();
+            MultiGzDecoder::new(&template.zipped_page(4_711)[..]).read_to_end(&mut unzipped).unwrap();
+            assert_eq!(unzipped, page);
+            if template.encoding != UTF_8 {
+                assert!(std::str::from_utf8(&page).is_err(), "{} is not UTF-8", template.content_type);
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_pages_have_the_same_sentence() {
+        let templates = render();
+        let sentences: HashSet<String> =
+            (0..20_000).map(|index| templates[index % TEMPLATES].sentence(index)).collect();
+        assert_eq!(sentences.len(), 20_000);
     }
 }

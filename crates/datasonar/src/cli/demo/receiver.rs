@@ -22,6 +22,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use ring::{digest, hmac};
 use rustls::{ServerConfig, crypto::ring::default_provider};
@@ -33,6 +34,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use super::listen::each_connection;
+use crate::clock::{Clock, SystemClock};
+
 /// What an endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -42,7 +46,7 @@ pub enum Answer {
     Hang,
 }
 
-/// A running endpoint. Dropping it stops it.
+/// A running endpoint. Dropping it closes its port and its connections.
 pub struct Receiver {
     address: SocketAddr,
     ca_file: PathBuf,
@@ -55,6 +59,10 @@ pub struct Receiver {
 pub struct Received {
     headers: HeaderMap,
     path: PathBuf,
+    /// When its head had arrived.
+    pub began: Timestamp,
+    /// When its last byte had arrived.
+    pub ended: Timestamp,
     /// The length of its body.
     pub length: u64,
     /// SHA-256 of its body.
@@ -148,7 +156,7 @@ impl Receiver {
         &self.ca_file
     }
 
-    /// Waits for the next request, which has been answered then. `None` when the endpoint has stopped.
+    /// Waits for the next request that has arrived whole; its answer follows at once, if there is one. `None` when the endpoint has stopped.
     pub async fn next(&self) -> Option<Received> {
         self.received.lock().await.recv().await
     }
@@ -188,9 +196,9 @@ struct Endpoint {
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, endpoint: Arc<Endpoint>) {
-    while let Ok((stream, _)) = listener.accept().await {
+    each_connection(listener, |stream| {
         let (acceptor, endpoint) = (acceptor.clone(), endpoint.clone());
-        tokio::spawn(async move {
+        async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let service = service_fn(move |request| {
                 let endpoint = endpoint.clone();
@@ -198,12 +206,14 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, endpoint: Arc<Endp
             });
             // A client that goes away in the middle of a request will send it again.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 impl Endpoint {
     async fn take(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let began = SystemClock.now();
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let (head, mut body) = request.into_parts();
         let path = self.directory.join(format!("body-{number}"));
@@ -218,15 +228,131 @@ impl Endpoint {
                 length += bytes.len() as u64;
             }
         }
+        let sha256 = hash.finish().as_ref().to_vec();
+        let received = Received { headers: head.headers, path, began, ended: SystemClock.now(), length, sha256 };
+        // Nobody waits any more: nothing to tell.
+        let _ = self.sender.send(received);
         let status = match (self.answer)(number) {
             Answer::Hang => std::future::pending().await,
             Answer::Status(status) => StatusCode::from_u16(status).map_err(io::Error::other)?,
         };
-        let received = Received { headers: head.headers, path, length, sha256: hash.finish().as_ref().to_vec() };
-        // Nobody waits any more: nothing to tell.
-        let _ = self.sender.send(received);
         let mut response = Response::new(Full::new(Bytes::new()));
         *response.status_mut() = status;
         Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions, PostRequest};
+    use http::HeaderName;
+    use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+    use super::*;
+
+    /// The example that the Standard Webhooks libraries are tested with.
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const BODY: &str = r#"{"test": 2432232314}"#;
+    const SIGNED: [(&str, &str); 4] = [
+        ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+        ("webhook-timestamp", "1614265330"),
+        ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+        ("x-datasonar-signature", "sha256=OWN"),
+    ];
+
+    /// What `openssl dgst -sha256 -hmac whsec_…` makes of the body.
+    const OWN: &str = "80ec8a89ce3cd22133a1066caecb4d04fea7467657c8514d717ec42c38a5c94c";
+
+    fn received(directory: &Path, body: &str, change: impl Fn(&str, String) -> String) -> Received {
+        let path = directory.join("body");
+        fs::write(&path, body).unwrap();
+        let headers = SIGNED.map(|(name, value)| {
+            (HeaderName::from_static(name), change(name, value.replace("OWN", OWN)).parse().unwrap())
+        });
+        let now = SystemClock.now();
+        let headers = HeaderMap::from_iter(headers);
+        Received { headers, path, began: now, ended: now, length: body.len() as u64, sha256: Vec::new() }
+    }
+
+    #[test]
+    fn published_signatures_verify() {
+        let directory = tempfile::tempdir().unwrap();
+        received(directory.path(), BODY, |_, value| value).verify(SECRET).unwrap();
+        // While two secrets are active there are two signatures of each kind; one is enough, wherever it stands.
+        let two = |name: &str, value: String| match name {
+            "webhook-signature" => format!("v1,AAAA {value}"),
+            "x-datasonar-signature" => format!("sha256=00,{value}"),
+            _ => value,
+        };
+        received(directory.path(), BODY, two).verify(SECRET).unwrap();
+    }
+
+    #[test]
+    fn whatever_was_changed_does_not_verify() {
+        let directory = tempfile::tempdir().unwrap();
+        let sound = received(directory.path(), BODY, |_, value| value);
+        assert!(sound.verify("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSx").is_err());
+        assert!(sound.verify("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_err());
+        assert!(received(directory.path(), "{}", |_, value| value).verify(SECRET).is_err());
+        for (changed, to) in [
+            ("webhook-id", "msg_other"),
+            ("webhook-timestamp", "1614265331"),
+            ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OA="),
+            ("webhook-signature", "v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+            ("webhook-signature", "v1,"),
+            ("x-datasonar-signature", ""),
+            ("x-datasonar-signature", "sha256="),
+            ("x-datasonar-signature", OWN),
+        ] {
+            let change = |name: &str, value: String| if name == changed { to.to_owned() } else { value };
+            assert!(received(directory.path(), BODY, change).verify(SECRET).is_err(), "{changed}: {to}");
+        }
+    }
+
+    fn client(receiver: &Receiver) -> Client {
+        let root = CertificateDer::from_pem_file(receiver.ca_file()).unwrap();
+        let options = ClientOptions { extra_roots: vec![root], ..ClientOptions::new(AddressPolicy::unrestricted()) };
+        Client::new(options).unwrap()
+    }
+
+    fn post(receiver: &Receiver, body: &[u8]) -> PostRequest {
+        PostRequest::new(receiver.url().parse().unwrap(), HeaderMap::new(), BodySource::bytes(body.to_vec()))
+    }
+
+    #[tokio::test]
+    async fn it_answers_as_told_and_keeps_what_it_received() {
+        let directory = tempfile::tempdir().unwrap();
+        let answer = |n| Answer::Status(if n < 2 { 503 } else { 204 });
+        let receiver = Receiver::start(directory.path(), answer).await.unwrap();
+        let client = client(&receiver);
+        let body: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
+        for expected in [503, 503, 204] {
+            let answer = client.post(post(&receiver, &body)).await.result.unwrap();
+            assert_eq!(answer.status, expected);
+            let received = receiver.next().await.unwrap();
+            assert_eq!(received.length, body.len() as u64);
+            assert_eq!(received.sha256, digest::digest(&digest::SHA256, &body).as_ref());
+            assert_eq!(fs::read(received.body()).unwrap(), body);
+            assert_eq!(received.header("content-length"), "3000000");
+            assert!(received.began <= received.ended);
+        }
+        assert!(receiver.next_now().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn it_can_hang_and_is_known_only_to_those_who_trust_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let receiver = Receiver::start(directory.path(), |_| Answer::Hang).await.unwrap();
+        let stranger = Client::new(ClientOptions::new(AddressPolicy::unrestricted())).unwrap();
+        let refused = stranger.post(post(&receiver, b"{}")).await.result.unwrap_err();
+        assert_eq!(refused.code(), "tls_error");
+        let client = client(&receiver);
+        let request = post(&receiver, b"{}");
+        let hanging = tokio::spawn(async move { client.post(request).await });
+        assert_eq!(receiver.next().await.unwrap().length, 2);
+        assert!(!hanging.is_finished());
+        // The connection goes with the endpoint.
+        drop(receiver);
+        assert!(hanging.await.unwrap().result.is_err());
     }
 }

@@ -13,7 +13,10 @@ pub(super) struct Report {
     pub(super) accepted: Duration,
     /// From the request to the job's end.
     pub(super) total: Duration,
-    pub(super) callback_ms: i128,
+    /// From the job's end to the first byte of the callback.
+    pub(super) callback_began: Duration,
+    /// From the job's end to its last byte.
+    pub(super) callback_ended: Duration,
     /// A single scrape submitted in the middle, until it was completed.
     pub(super) single: Option<Duration>,
     pub(super) body_bytes: u64,
@@ -25,7 +28,7 @@ pub(super) struct Report {
 impl Report {
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown to a few digits")]
     fn pages_per_second(&self) -> f64 {
-        self.urls as f64 / self.total.as_secs_f64()
+        self.urls as f64 / self.total.as_secs_f64().max(0.001)
     }
 
     pub(super) fn print(&self, as_json: bool) {
@@ -39,12 +42,12 @@ impl Report {
             ("accepted in", format!("{} ms", self.accepted.as_millis())),
             ("scraped in", format!("{:.1} s, {:.0} pages/s", self.total.as_secs_f64(), self.pages_per_second())),
             ("results", outcomes.join(", ")),
-            ("callback", format!("{} ms after the job's end, {}", self.callback_ms, HumanBytes(self.body_bytes))),
+            ("callback", self.callback()),
             ("signatures", "both verified".to_owned()),
-            ("order", "every URL has its one result, in its place".to_owned()),
+            ("order", format!("each of {} URLs has its one result, in its place", HumanCount(self.urls as u64))),
             (
                 "single scrape",
-                self.single.map_or("not tried".to_owned(), |time| {
+                self.single.map_or("not tried: the batch was over too soon".to_owned(), |time| {
                     format!("{} ms in the middle of the batch", time.as_millis())
                 }),
             ),
@@ -58,13 +61,22 @@ impl Report {
         }
     }
 
+    fn callback(&self) -> String {
+        let (began, ended) = (self.callback_began.as_millis(), self.callback_ended.as_millis());
+        format!(
+            "one POST, begun {began} ms after the job's end, all of its {} there after {ended} ms",
+            HumanBytes(self.body_bytes)
+        )
+    }
+
     fn json(&self) -> serde_json::Value {
         json!({
             "urls": self.urls,
             "accepted_ms": self.accepted.as_millis() as u64,
             "total_ms": self.total.as_millis() as u64,
             "pages_per_second": self.pages_per_second().round(),
-            "callback_ms": self.callback_ms as i64,
+            "callback_began_ms": self.callback_began.as_millis() as u64,
+            "callback_ms": self.callback_ended.as_millis() as u64,
             "single_scrape_ms": self.single.map(|time| time.as_millis() as u64),
             "body_bytes": self.body_bytes,
             "outcomes": self.outcomes,

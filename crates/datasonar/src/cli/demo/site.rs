@@ -4,8 +4,7 @@
 //! are fetched: a test can tell what was fetched twice.
 
 use std::{
-    convert::Infallible,
-    io::{self, Write},
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -14,9 +13,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use flate2::{Compression, write::GzEncoder};
-use http::{Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -27,6 +25,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     check::Expected,
+    listen::each_connection,
     pages::{self, TEMPLATES, Template},
 };
 
@@ -53,7 +52,7 @@ impl Default for SiteOptions {
     }
 }
 
-/// A running site. Dropping it stops it.
+/// A running site. Dropping it closes its port and its connections.
 pub struct Site {
     address: SocketAddr,
     pages: Arc<Pages>,
@@ -63,8 +62,7 @@ pub struct Site {
 struct Pages {
     options: SiteOptions,
     templates: Vec<Template>,
-    /// The templates, compressed.
-    zipped: Vec<(Bytes, Bytes)>,
+    port: u16,
     hits: Vec<AtomicU32>,
 }
 
@@ -101,10 +99,8 @@ impl Site {
     pub async fn start(options: SiteOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let templates = pages::render();
-        let zipped = templates.iter().map(|template| (zip(&template.head), zip(&template.tail))).collect();
         let hits = (0..options.urls).map(|_| AtomicU32::new(0)).collect();
-        let pages = Arc::new(Pages { options, templates, zipped, hits });
+        let pages = Arc::new(Pages { options, templates: pages::render(), port: address.port(), hits });
         let accepting = tokio::spawn(accept(listener, pages.clone()));
         Ok(Self { address, pages, accepting })
     }
@@ -123,9 +119,11 @@ impl Site {
     /// What the URL at `index` must come to.
     pub fn expect(&self, index: usize) -> Expected {
         match self.pages.act(index) {
-            Act::Fail(_) => Expected::Failure("http_status"),
+            Act::Fail(status) => Expected::Status(status),
             Act::Break => Expected::Failure("connect_error"),
-            Act::Show | Act::Hesitate(_) | Act::FailOnce | Act::Redirect => Expected::Page(pages::sentence(index)),
+            Act::Show | Act::Hesitate(_) | Act::FailOnce | Act::Redirect => {
+                Expected::Page(self.pages.template(index).sentence(index))
+            }
         }
     }
 
@@ -142,14 +140,19 @@ impl Drop for Site {
 }
 
 fn url(index: usize, port: u16) -> String {
+    let kind = KINDS[index % HOSTS % KINDS.len()];
+    format!("http://{}/{kind}/{index}", host(index, port))
+}
+
+/// The host of the page at `index`, as a request names it.
+fn host(index: usize, port: u16) -> String {
     let host = index % HOSTS;
-    let kind = KINDS[host % KINDS.len()];
-    format!("http://{kind}-{host}.localhost:{port}/{kind}/{index}")
+    format!("{}-{host}.localhost:{port}", KINDS[host % KINDS.len()])
 }
 
 async fn accept(listener: TcpListener, pages: Arc<Pages>) {
     let builder = auto::Builder::new(TokioExecutor::new());
-    while let Ok((stream, _)) = listener.accept().await {
+    each_connection(listener, |stream| {
         let _ = stream.set_nodelay(true);
         let pages = pages.clone();
         let service = service_fn(move |request| {
@@ -157,11 +160,12 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>) {
             async move { pages.answer(&request).await }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        tokio::spawn(async move {
+        async move {
             // Pages that break off end their connection with an error.
             let _ = connection.await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 /// A page that breaks off.
@@ -182,6 +186,10 @@ impl Pages {
         let Some(index) = index.filter(|&index| index < self.hits.len()) else {
             return Ok(self.status(404));
         };
+        let asked = request.headers().get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
+        if asked != host(index, self.port).as_bytes() {
+            return Ok(self.status(421));
+        }
         let hits = self.hits[index].fetch_add(1, Ordering::Relaxed);
         if !self.options.pace.is_zero() {
             tokio::time::sleep(self.options.pace).await;
@@ -208,24 +216,19 @@ impl Pages {
         Ok(self.page(index, zipped && index % 3 == 0))
     }
 
-    fn page(&self, index: usize, zipped: bool) -> Page {
-        let variant = if self.options.all_sizes { index % TEMPLATES } else { index % 6 };
-        let template = &self.templates[variant];
-        let sentence = pages::sentence(index);
-        let (head, sentence, tail) = match zipped {
-            // Members of a gzip stream can be put one behind the other.
-            true => (&self.zipped[variant].0, zip(sentence.as_bytes()), &self.zipped[variant].1),
-            false => (&template.head, Bytes::from(sentence), &template.tail),
-        };
-        let mut body = BytesMut::with_capacity(head.len() + sentence.len() + tail.len());
-        body.extend_from_slice(head);
-        body.extend_from_slice(&sentence);
-        body.extend_from_slice(tail);
-        let mut response = Response::new(Full::new(body.freeze()));
+    /// The template of the page at `index`. The first six are the small ones, one of each kind.
+    fn template(&self, index: usize) -> &Template {
+        &self.templates[index % if self.options.all_sizes { TEMPLATES } else { KINDS.len() }]
+    }
+
+    fn page(&self, index: usize, is_zipped: bool) -> Page {
+        let template = self.template(index);
+        let body = if is_zipped { template.zipped_page(index) } else { template.page(index) };
+        let mut response = Response::new(Full::new(body));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(template.content_type));
-        if zipped {
-            headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(template.content_type));
+        if is_zipped {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response
     }
@@ -237,12 +240,76 @@ impl Pages {
     }
 }
 
-fn zip(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let zipped: Result<_, Infallible> = encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .map_err(|error| unreachable!("memory takes whatever is written: {error}"));
-    let Ok(zipped) = zipped;
-    zipped.into()
+#[cfg(test)]
+mod tests {
+    use datasonar_net::{AddressPolicy, Client, ClientOptions, FetchErrorKind, FetchRequest};
+    use encoding_rs::Encoding;
+
+    use super::*;
+
+    fn client() -> Client {
+        Client::new(ClientOptions::new(AddressPolicy::unrestricted())).unwrap()
+    }
+
+    fn request(url: &str) -> FetchRequest {
+        FetchRequest::new(url.parse().unwrap())
+    }
+
+    /// The text of a page, by the charset that its header or its head declares.
+    fn text(page: &datasonar_net::Fetched) -> String {
+        let declared = page.headers[header::CONTENT_TYPE].to_str().unwrap().split("charset=").nth(1);
+        let encoding =
+            declared.and_then(|label| Encoding::for_label(label.as_bytes())).unwrap_or(encoding_rs::SHIFT_JIS);
+        encoding.decode(&page.body).0.into_owned()
+    }
+
+    #[tokio::test]
+    async fn every_url_comes_to_what_it_is_said_to() {
+        let site = Site::start(SiteOptions { urls: 1_100, ..SiteOptions::default() }).await.unwrap();
+        let client = client();
+        let mut seen = std::collections::BTreeMap::<_, u32>::new();
+        for (index, url) in site.urls().enumerate() {
+            // Whoever hesitates is believed.
+            if matches!(act(index), Act::Hesitate(_)) {
+                continue;
+            }
+            let mut fetched = client.fetch(request(&url)).await;
+            if act(index) == Act::FailOnce {
+                assert_eq!(fetched.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+                fetched = client.fetch(request(&url)).await;
+            }
+            let kind = match (site.expect(index), fetched) {
+                (Expected::Page(sentence), Ok(page)) => {
+                    assert_eq!(page.status, StatusCode::OK);
+                    assert!(text(&page).contains(&sentence), "{url}");
+                    if page.redirects == 0 { "page" } else { "redirect" }
+                }
+                (Expected::Status(status), Ok(page)) => {
+                    assert_eq!(page.status, status, "{url}");
+                    "status"
+                }
+                (Expected::Failure("connect_error"), Err(error)) => {
+                    assert_eq!(error.kind, FetchErrorKind::Protocol);
+                    "break"
+                }
+                (expected, fetched) => panic!("{url}: expected {expected:?}, found {fetched:?}"),
+            };
+            *seen.entry(kind).or_default() += 1;
+        }
+        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["break", "page", "redirect", "status"], "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn pages_are_counted_and_only_given_to_their_host() {
+        let site = Site::start(SiteOptions { urls: 10, trouble: false, ..SiteOptions::default() }).await.unwrap();
+        let client = client();
+        let urls: Vec<String> = site.urls().collect();
+        for _ in 0..2 {
+            client.fetch(request(&urls[4])).await.unwrap();
+        }
+        assert_eq!((site.hits(3), site.hits(4)), (0, 2));
+        let elsewhere = urls[4].replace("list-4", "news-0");
+        assert_eq!(client.fetch(request(&elsewhere)).await.unwrap().status, StatusCode::MISDIRECTED_REQUEST);
+        assert_eq!(site.hits(4), 2);
+    }
 }

@@ -1,0 +1,24 @@
+//! Being told to stop, by whatever signal: who starts a server must end it.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Ctrl-C, a polite kill, or a terminal that was closed. From the moment this exists, none of them ends the process.
+pub(super) struct Interrupt([Signal; 3]);
+
+impl Interrupt {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    }
+
+    /// Waits for any of them.
+    pub(super) async fn wait(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
