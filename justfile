@@ -23,7 +23,6 @@ bench *args:
 # Accept the changed snapshots after looking at them.
 bless:
     INSTA_UPDATE=always cargo test --workspace --locked
-    BLESS=1 cargo test -p datasonar-extract --locked
 
 # Known vulnerabilities in dependencies (needs cargo-deny and the network).
 audit:

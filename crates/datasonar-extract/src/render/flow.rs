@@ -3,6 +3,10 @@
 //! What separates is written lazily: a block asks for a line break, white space for a space, an element for its marks,
 //! and all of it is decided when the next word comes. So nothing is left dangling, and emphasis never spans paragraphs.
 
+mod marks;
+
+use marks::Mark;
+
 use super::{
     Page,
     code::{language, longest_ticks, preformatted},
@@ -19,8 +23,6 @@ use crate::{
 
 /// Lists and quotes within each other that are indented, at most.
 const MAX_INDENTS: usize = 12;
-/// Marks within each other, at most.
-const MAX_MARKS: usize = 8;
 
 /// Which of the two is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +44,6 @@ pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result
         writer.out.push('\n');
     }
     Ok(writer.out)
-}
-
-/// Around words: emphasis or a link.
-struct Mark {
-    open: &'static str,
-    close: &'static str,
-    /// For links.
-    url: Option<String>,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// To be opened by the next word.
-    Pending,
-    Open,
-    /// A link that a block ended: it is not opened again.
-    Done,
 }
 
 /// What leaving an element undoes.
@@ -543,72 +527,5 @@ impl<'a> Writer<'a> {
         self.out.push_str("](");
         markdown_url(url.as_str(), &mut self.out);
         self.out.push(')');
-    }
-
-    // Marks
-
-    fn mark(&mut self, id: NodeId, mark: &'static str) {
-        let within = self.marks.iter().any(|open| open.open == mark) || self.heading > 0 && mark == "**";
-        if self.markdown && !within && self.marks.len() < MAX_MARKS {
-            self.marks.push(Mark { open: mark, close: mark, url: None, state: State::Pending });
-            self.undo.push((id, Undo::Mark));
-        }
-    }
-
-    fn link(&mut self, id: NodeId) {
-        let within = self.marks.iter().any(|mark| mark.url.is_some());
-        if !self.markdown || within || self.marks.len() >= MAX_MARKS {
-            return;
-        }
-        let href =
-            self.page.dom.attr(id, "href").map(str::trim).filter(|href| !href.is_empty() && !href.starts_with('#'));
-        if let Some(url) = href.and_then(|href| self.page.base.safe(href)) {
-            self.marks.push(Mark { open: "[", close: "]", url: Some(url.into()), state: State::Pending });
-            self.undo.push((id, Undo::Mark));
-        }
-    }
-
-    fn open_marks(&mut self) {
-        for mark in self.marks.iter_mut().filter(|mark| mark.state == State::Pending) {
-            if mark.url.is_some() && self.out.ends_with('!') {
-                self.out.pop();
-                self.out.push_str("\\!");
-            }
-            self.out.push_str(mark.open);
-            mark.state = State::Open;
-        }
-    }
-
-    fn close_mark(&mut self) {
-        if let Some(mark) = self.marks.pop() {
-            self.write_close(&mark);
-        }
-    }
-
-    fn write_close(&mut self, mark: &Mark) {
-        if mark.state == State::Open {
-            self.out.push_str(mark.close);
-            if let Some(url) = &mark.url {
-                self.out.push('(');
-                markdown_url(url, &mut self.out);
-                self.out.push(')');
-            }
-        }
-    }
-
-    /// Closes the marks at the end of a paragraph; emphasis is opened again in the next.
-    fn suspend_marks(&mut self) {
-        let mut marks = std::mem::take(&mut self.marks);
-        for mark in marks.iter_mut().rev().filter(|mark| mark.state == State::Open) {
-            self.write_close(mark);
-            mark.state = if mark.url.is_some() { State::Done } else { State::Pending };
-        }
-        self.marks = marks;
-    }
-
-    fn close_marks(&mut self) {
-        while !self.marks.is_empty() {
-            self.close_mark();
-        }
     }
 }
