@@ -386,3 +386,22 @@ async fn names_and_ports_without_anyone() {
     assert_eq!(error.message, "1.0.0.1:81 refused the connection");
     assert_eq!(world.dials(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn large_bodies_take_turns_in_memory_and_small_ones_pass_them_by() {
+    let world = one_site(|request| {
+        let body = if request.path() == "/large" { vec![b'x'; 2 * 1024 * 1024] } else { b"small".to_vec() };
+        reply("200 OK", &[], body)
+    });
+    let client = Client::new(ClientOptions { large_bodies: 1, ..world.options() }).unwrap();
+    let first = client.fetch(get("http://site.example/large")).await.unwrap();
+
+    let second = client.fetch(get("http://site.example/large"));
+    tokio::pin!(second);
+    assert!(tokio::time::timeout(Duration::from_secs(5), &mut second).await.is_err(), "one at a time");
+    let small = client.fetch(get("http://site.example/small")).await.unwrap();
+    assert_eq!(small.body, "small");
+
+    drop(first);
+    assert_eq!(second.await.unwrap().body.len(), 2 * 1024 * 1024);
+}
