@@ -4,6 +4,7 @@ mod args;
 pub mod client;
 pub mod demo;
 mod keys;
+mod local;
 mod secrets;
 mod serve;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use datasonar_net::{BodySource, Client, PostOutcome, PostRequest};
 use datasonar_store::{Attempt, AttemptError, AttemptId, ClaimedDelivery, Timings};
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use url::Url;
 
@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, Ids},
     cpu,
     crypto::{CryptoError, Sealer},
-    jobs::{ByteStream, Results, ResultsError},
+    jobs::{Results, ResultsError},
 };
 
 /// How every webhook introduces itself.
@@ -78,6 +78,7 @@ impl Sender {
     /// When none could be made, for reasons that are not the endpoint's.
     pub async fn send(&self, claimed: &ClaimedDelivery) -> Result<Sent, SendError> {
         let delivery = &claimed.delivery;
+        let (job_id, id) = (claimed.job.id.to_string(), delivery.id.to_string());
         let started_at = self.clock.now();
         let secrets = claimed
             .secrets
@@ -85,12 +86,12 @@ impl Sender {
             .map(|secret| self.sealer.open(secret.scope, secret.id, &secret.sealed))
             .collect::<Result<Vec<_>, _>>()?;
         let timestamp = started_at.as_second();
-        let signer = Signer::new(secrets.iter().map(String::as_str), &delivery.id.to_string(), timestamp)?;
+        let signer = Signer::new(secrets.iter().map(String::as_str), &id, timestamp)?;
 
         let (length, body) = self.results.payload(&claimed.job);
         let (signatures, kept) = sign(signer, body, length).await?;
         let number = delivery.attempts + 1;
-        let headers = headers(claimed, number, timestamp, &signatures);
+        let headers = headers(&job_id, &id, number, timestamp, &signatures);
         let source = match kept {
             Some(body) => BodySource::bytes(body),
             None => BodySource::stream(self.results.payload(&claimed.job).1, length),
@@ -123,11 +124,11 @@ impl Sender {
 ///
 /// # Errors
 /// When the body cannot be read.
-pub async fn sign(
+pub async fn sign<E>(
     mut signer: Signer,
-    mut body: ByteStream,
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     length: u64,
-) -> Result<(Signatures, Option<Bytes>), SendError> {
+) -> Result<(Signatures, Option<Bytes>), E> {
     let mut kept = (length <= KEEP_BYTES).then(BytesMut::new);
     while let Some(bytes) = body.try_next().await? {
         if let Some(kept) = &mut kept {
@@ -146,17 +147,22 @@ pub async fn sign(
     Ok((signer.finish(), kept.map(BytesMut::freeze)))
 }
 
-fn headers(claimed: &ClaimedDelivery, number: u32, timestamp: i64, signatures: &Signatures) -> HeaderMap {
-    let text = |text: String| HeaderValue::try_from(text).expect("ids, numbers and signatures are visible ASCII");
+/// The headers of an attempt: `id` is the `webhook-id`, the same at every attempt, `number` the attempt's, from 1,
+/// `timestamp` when it began, in seconds.
+///
+/// # Panics
+/// When an id has characters that no id has.
+pub fn headers(job_id: &str, id: &str, number: u32, timestamp: i64, signatures: &Signatures) -> HeaderMap {
+    let text = |text: &str| HeaderValue::from_str(text).expect("ids, numbers and signatures are visible ASCII");
     HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
-        (HeaderName::from_static("x-datasonar-job-id"), text(claimed.job.id.to_string())),
-        (HeaderName::from_static("x-datasonar-signature"), text(signatures.body.clone())),
-        (HeaderName::from_static("x-datasonar-attempt"), text(number.to_string())),
-        (HeaderName::from_static("webhook-id"), text(claimed.delivery.id.to_string())),
-        (HeaderName::from_static("webhook-timestamp"), text(timestamp.to_string())),
-        (HeaderName::from_static("webhook-signature"), text(signatures.standard.clone())),
+        (HeaderName::from_static("x-datasonar-job-id"), text(job_id)),
+        (HeaderName::from_static("x-datasonar-signature"), text(&signatures.body)),
+        (HeaderName::from_static("x-datasonar-attempt"), text(&number.to_string())),
+        (HeaderName::from_static("webhook-id"), text(id)),
+        (HeaderName::from_static("webhook-timestamp"), text(&timestamp.to_string())),
+        (HeaderName::from_static("webhook-signature"), text(&signatures.standard)),
     ])
 }
 

@@ -6,8 +6,6 @@
 
 pub mod check;
 pub mod child;
-mod interrupt;
-mod listen;
 mod pages;
 pub mod receiver;
 mod report;
@@ -32,13 +30,13 @@ use tokio::time::Instant;
 use self::{
     check::{Expected, verify_body},
     child::Child,
-    interrupt::Interrupt,
     receiver::{Answer, Received, Receiver},
     report::Report,
     site::{Site, SiteOptions},
 };
 use super::{
     client::{Api, Server, submit_file},
+    local::Interrupt,
     say, say_error,
 };
 use crate::clock::{Clock, SystemClock};

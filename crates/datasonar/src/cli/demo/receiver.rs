@@ -13,29 +13,22 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper::body::Incoming;
 use jiff::Timestamp;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use ring::{digest, hmac};
-use rustls::{ServerConfig, crypto::ring::default_provider};
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use ring::digest;
 use tokio::{
     net::TcpListener,
     sync::{Mutex, mpsc},
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
 
-use super::listen::each_connection;
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    cli::local::{Authority, Endpoint, Signature, Verifier, decode, serve_https, text},
+    clock::{Clock, SystemClock},
+};
 
 /// What an endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +65,7 @@ pub struct Received {
 impl Received {
     /// A header's value; empty when it is missing.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        text(&self.headers, name)
     }
 
     /// The file that holds its body.
@@ -85,12 +78,8 @@ impl Received {
     /// # Errors
     /// When one of the two is missing or wrong.
     pub fn verify(&self, secret: &str) -> Result<()> {
-        let encoded = secret.strip_prefix("whsec_").context("the secret is not one")?;
-        let own = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let standard = hmac::Key::new(hmac::HMAC_SHA256, &BASE64_STANDARD.decode(encoded)?);
-        let mut own = hmac::Context::with_key(&own);
-        let mut signed = hmac::Context::with_key(&standard);
-        signed.update(format!("{}.{}.", self.header("webhook-id"), self.header("webhook-timestamp")).as_bytes());
+        decode(secret).context("the secret is not one")?;
+        let mut verifier = Verifier::new(&[secret.to_owned()], &self.headers);
         let mut body = fs::File::open(&self.path)?;
         let mut chunk = vec![0; 256 * 1024];
         loop {
@@ -98,32 +87,15 @@ impl Received {
             if read == 0 {
                 break;
             }
-            own.update(&chunk[..read]);
-            signed.update(&chunk[..read]);
+            verifier.update(&chunk[..read]);
         }
-        let (own, signed) = (own.sign(), signed.sign());
-        let is_own = self
-            .header("x-datasonar-signature")
-            .split(',')
-            .filter_map(|one| hex::decode(one.strip_prefix("sha256=")?).ok())
-            .any(|tag| is_equal(&tag, own.as_ref()));
-        let is_signed = self
-            .header("webhook-signature")
-            .split(' ')
-            .filter_map(|one| BASE64_STANDARD.decode(one.strip_prefix("v1,")?).ok())
-            .any(|tag| is_equal(&tag, signed.as_ref()));
-        match (is_own, is_signed) {
-            (true, true) => Ok(()),
-            (false, _) => bail!("X-Datasonar-Signature does not verify"),
-            (_, false) => bail!("webhook-signature does not verify"),
+        let verdicts = verifier.finish(&self.headers);
+        match (verdicts.own, verdicts.standard) {
+            (Signature::Valid, Signature::Valid) => Ok(()),
+            (Signature::Valid, _) => bail!("webhook-signature does not verify"),
+            (_, _) => bail!("X-Datasonar-Signature does not verify"),
         }
     }
-}
-
-/// Compares without telling by its time where the difference is: HMACs of both under a key that nobody knows.
-fn is_equal(one: &[u8], other: &[u8]) -> bool {
-    let Ok(key) = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new()) else { return false };
-    hmac::verify(&key, one, hmac::sign(&key, other).as_ref()).is_ok()
 }
 
 impl Receiver {
@@ -135,14 +107,14 @@ impl Receiver {
     pub async fn start(directory: &Path, answer: impl Fn(u32) -> Answer + Send + Sync + 'static) -> Result<Self> {
         let directory = directory.join("endpoint");
         fs::create_dir_all(&directory)?;
-        let (ca_pem, acceptor) = certificates()?;
+        let authority = Authority::make("Datasonar demo authority", &[])?;
         let ca_file = directory.join("ca.pem");
-        fs::write(&ca_file, ca_pem)?;
+        fs::write(&ca_file, authority.pem)?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (sender, received) = mpsc::unbounded_channel();
-        let endpoint = Arc::new(Endpoint { directory, sender, answer: Box::new(answer), count: AtomicU32::new(0) });
-        let accepting = tokio::spawn(accept(listener, acceptor, endpoint));
+        let endpoint = Arc::new(Inbox { directory, sender, answer: Box::new(answer), count: AtomicU32::new(0) });
+        let accepting = tokio::spawn(serve_https(listener, authority.acceptor, endpoint));
         Ok(Self { address, ca_file, received: Mutex::new(received), accepting })
     }
 
@@ -173,45 +145,14 @@ impl Drop for Receiver {
     }
 }
 
-/// An authority, and a certificate of its for `localhost`.
-fn certificates() -> Result<(String, TlsAcceptor)> {
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(DnType::CommonName, "Datasonar demo authority");
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &authority)?;
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())?;
-    Ok((authority.pem(), TlsAcceptor::from(Arc::new(config))))
-}
-
-struct Endpoint {
+struct Inbox {
     directory: PathBuf,
     sender: mpsc::UnboundedSender<Received>,
     answer: Box<dyn Fn(u32) -> Answer + Send + Sync>,
     count: AtomicU32,
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, endpoint: Arc<Endpoint>) {
-    each_connection(listener, |stream| {
-        let (acceptor, endpoint) = (acceptor.clone(), endpoint.clone());
-        async move {
-            let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = service_fn(move |request| {
-                let endpoint = endpoint.clone();
-                async move { endpoint.take(request).await }
-            });
-            // A client that goes away in the middle of a request will send it again.
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-        }
-    })
-    .await;
-}
-
-impl Endpoint {
+impl Endpoint for Inbox {
     async fn take(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let began = SystemClock.now();
         let number = self.count.fetch_add(1, Ordering::Relaxed);

@@ -25,9 +25,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     check::Expected,
-    listen::each_connection,
     pages::{self, TEMPLATES, Template},
 };
+use crate::cli::local::each_connection;
 
 /// How many hosts the site has.
 const HOSTS: usize = 32;

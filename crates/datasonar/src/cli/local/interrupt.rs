@@ -5,15 +5,15 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ctrl-C, a polite kill, or a terminal that was closed. From the moment this exists, none of them ends the process.
-pub(super) struct Interrupt([Signal; 3]);
+pub(in crate::cli) struct Interrupt([Signal; 3]);
 
 impl Interrupt {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(in crate::cli) fn new() -> io::Result<Self> {
         Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
     }
 
     /// Waits for any of them.
-    pub(super) async fn wait(&mut self) {
+    pub(in crate::cli) async fn wait(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

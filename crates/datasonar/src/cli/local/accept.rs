@@ -11,7 +11,7 @@ use tokio::{
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Serves each connection in a task of its own. Never ends; dropping it ends every connection.
-pub(super) async fn each_connection<F>(listener: TcpListener, mut serve: impl FnMut(TcpStream) -> F)
+pub(in crate::cli) async fn each_connection<F>(listener: TcpListener, mut serve: impl FnMut(TcpStream) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
