@@ -8,7 +8,7 @@ use std::{path::Path as FilePath, sync::Arc};
 
 use bytes::Bytes;
 use datasonar_store::JobId;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem, path::Path};
 
 /// Why bytes could not be written or read.
@@ -91,6 +91,16 @@ impl Blobs {
     pub async fn get_range(&self, key: &str, offset: u64, length: u64) -> Result<Bytes> {
         let bytes = self.0.get_range(&Path::from(key), offset..offset + length).await.map_err(BlobsError::new)?;
         if bytes.len() as u64 == length { Ok(bytes) } else { Err(BlobsError::Missing { key: key.to_owned() }) }
+    }
+
+    /// Lists the jobs that have blobs.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn jobs(&self) -> Result<impl Stream<Item = Result<JobId>>> {
+        let listed = self.0.list_with_delimiter(Some(&Path::from("jobs"))).await.map_err(BlobsError::new)?;
+        let jobs = listed.common_prefixes.into_iter().filter_map(|prefix| prefix.filename()?.parse().ok());
+        Ok(stream::iter(jobs.map(Ok)))
     }
 
     /// Deletes all blobs of a job.

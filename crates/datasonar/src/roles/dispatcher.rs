@@ -159,6 +159,8 @@ async fn record(parts: &DispatcherParts, claimed: &ClaimedDelivery, sent: Sent) 
     let history = History {
         automatic_attempts: delivery.automatic_attempts + automatic,
         first_attempt_at: delivery.first_attempt_at.unwrap_or(sent.attempt.started_at),
+        status: delivery.status,
+        schedule_ended: delivery.next_trigger != datasonar_store::Trigger::Automatic,
     };
     let verdict = parts.policy.next(history, sent.outcome, now, parts.ids.fraction());
     let error = sent.attempt.error.as_ref().map(|error| error.code.as_str());

@@ -3,11 +3,13 @@
 
 mod dispatcher;
 mod health;
+mod janitor;
 mod task;
 mod worker;
 
 pub use dispatcher::{Dispatcher, DispatcherParts};
 pub use health::{Health, steady};
+pub use janitor::{Janitor, JanitorParts};
 pub use task::Tools;
 pub use worker::{Worker, WorkerParts};
 

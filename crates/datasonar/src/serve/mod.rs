@@ -32,7 +32,7 @@ use crate::{
     crypto::{CryptoError, Sealer},
     fetch::{FetchSettings, Fetcher, Robots},
     jobs::{Jobs, Results},
-    roles::{Dispatcher, DispatcherParts, Health, Tools, Worker, WorkerParts},
+    roles::{Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Tools, Worker, WorkerParts},
     scrape::{Limits, Scraper, ScraperParts},
     wake::Wake,
     webhook::{
@@ -228,6 +228,9 @@ impl Server {
         if settings.roles.contains(&Role::Dispatcher) {
             self.loops.spawn(self.dispatcher(owner, seams)?.run(self.stop.clone()));
         }
+        if settings.roles.contains(&Role::Scheduler) {
+            self.loops.spawn(self.janitor().run(self.stop.clone()));
+        }
         Ok(())
     }
 
@@ -251,6 +254,16 @@ impl Server {
                 retention: settings.result_retention,
                 held_bytes: AtomicUsize::new(0),
             }),
+        })
+    }
+
+    fn janitor(&self) -> Janitor {
+        Janitor::new(JanitorParts {
+            store: self.app.store.clone(),
+            blobs: self.app.blobs.clone(),
+            clock: self.app.clock.clone(),
+            health: self.health.clone(),
+            log_retention: self.app.settings.log_retention,
         })
     }
 
