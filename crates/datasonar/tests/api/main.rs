@@ -10,6 +10,7 @@ mod description;
 mod jobs;
 mod restart;
 mod server;
+mod verify;
 mod waiting;
 mod webhooks;
 mod wrong;
