@@ -70,7 +70,8 @@ impl Language {
                     vec!["node".into(), copy.into()]
                 })
             }
-            Self::Ruby => has("ruby", "--version").then(|| vec!["ruby".into(), source.into()]),
+            // Half the time of a short run goes into looking for gems, and the sample needs none.
+            Self::Ruby => has("ruby", "--version").then(|| vec!["ruby".into(), "--disable-gems".into(), source.into()]),
             Self::Php => has("php", "--version").then(|| vec!["php".into(), source.into()]),
             Self::Go => has("go", "version").then(|| {
                 let directory = compiled("go", &source, |out| {
