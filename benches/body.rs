@@ -11,8 +11,7 @@ use bytes::Bytes;
 use datasonar::{
     blobs::Blobs,
     clock::{Clock, Ids, SystemClock},
-    jobs::{Jobs, Results, Submit, segment::Gathering},
-    scrape::ScrapeOptions,
+    jobs::{JobOptions, Jobs, Results, Submit, segment::Gathering},
     wake::Wake,
     webhook::{send::sign, sign::Signer},
 };
@@ -128,7 +127,7 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
         id,
         scope,
         kind: JobKind::Batch,
-        options: ScrapeOptions::default(),
+        options: JobOptions::default(),
         webhook_url: None,
         urls: urls.await.unwrap(),
         idempotency: None,

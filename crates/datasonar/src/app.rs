@@ -21,6 +21,8 @@ use crate::{
 pub struct App {
     /// What the operator decided.
     pub settings: Arc<Settings>,
+    /// Under which address clients reach this server, without a slash at its end: `PUBLIC_URL`, or where it listens.
+    pub public_url: Arc<str>,
     /// The rows.
     pub store: Arc<dyn Store>,
     /// The bytes.

@@ -1,11 +1,13 @@
 //! The program: everything is in the library.
-//!
-//! It uses the system's allocator. Of 20,000 pages and their callback, mimalloc made a peak of 440 MB where glibc's made
-//! one of 190 MB, at the same speed.
 
 use std::process::ExitCode;
 
 use datasonar::cli;
+
+/// Chosen by measurement, with 100,000 pages and their callback: a peak of 200 MB, where glibc's allocator made one of 272 MB
+/// that grew with the length of the job, and mimalloc one above 400 MB.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Threads that may block: for SQLite, files, extraction and large requests. Each keeps some memory to itself, so that
 /// tokio's default of 512 would cost more than it gives.

@@ -24,8 +24,8 @@ use super::{
 use crate::{
     app::App,
     crypto::sha256,
-    jobs::{JobUrls, Submit, UrlWriter},
-    scrape::{PageResult, ScrapeOptions},
+    jobs::{JobOptions, JobUrls, Payload, PayloadKind, Submit, UrlWriter},
+    scrape::PageResult,
 };
 
 const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
@@ -49,8 +49,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 async fn scrape_async(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
     let fields = object(request, app.settings.max_request_bytes).await?;
-    let (own, _, options) = split::<Single>(&app, fields.members, &["url", "webhook_url"])?;
+    let (own, _, options) =
+        split::<Single>(&app, fields.members, &["url", "webhook_url", "webhook_payload", "webhook_max_bytes"])?;
     check_endpoint(&app, own.webhook_url.as_deref())?;
+    let payload = payload(&app, own.webhook_payload, own.webhook_max_bytes)?;
     if !is_fetchable(&app, &own.url) {
         return Err(Problem::field("/url", "is not a URL that can be fetched: http or https, with a public host"));
     }
@@ -60,6 +62,7 @@ async fn scrape_async(State(app): State<App>, Caller(scope): Caller, request: Re
         writer.push(&own.url)?;
         writer.finish()
     });
+    let options = JobOptions { scrape: options, payload };
     let new = New { id, kind: JobKind::Scrape, options, webhook_url: own.webhook_url, urls: urls.await? };
     submit(&app, scope, new, key, fields.fingerprint).await
 }
@@ -75,8 +78,9 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
     let id = app.jobs.mint();
     let (Fields { members, fingerprint }, urls) =
         batch(request, app.settings.max_request_bytes, app.jobs.urls(id)).await?;
-    let (own, _, options) = split::<Endpoint>(&app, members, &["webhook_url"])?;
+    let (own, _, options) = split::<Endpoint>(&app, members, &["webhook_url", "webhook_payload", "webhook_max_bytes"])?;
     check_endpoint(&app, own.webhook_url.as_deref())?;
+    let payload = payload(&app, own.webhook_payload, own.webhook_max_bytes)?;
     let urls = urls.ok_or_else(|| Problem::field("/urls", "is missing"))?;
     if urls.count() == 0 {
         return Err(Problem::field("/urls", "is empty"));
@@ -85,6 +89,7 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
         return Err(Problem::field("/urls", "none of the URLs can be fetched"));
     }
     let urls = blocking(move || UrlWriter::finish(urls)).await?;
+    let options = JobOptions { scrape: options, payload };
     submit(&app, scope, New { id, kind: JobKind::Batch, options, webhook_url: own.webhook_url, urls }, key, fingerprint)
         .await
 }
@@ -93,7 +98,7 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
 struct New {
     id: JobId,
     kind: JobKind,
-    options: ScrapeOptions,
+    options: JobOptions,
     webhook_url: Option<String>,
     urls: JobUrls,
 }
@@ -130,6 +135,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
             format!("an Idempotency-Key is 1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters"),
         )),
     }
+}
+
+/// What a job's webhook is to carry.
+fn payload(app: &App, kind: Option<PayloadKind>, max_bytes: Option<u64>) -> Result<Payload, Problem> {
+    if max_bytes == Some(0) {
+        return Err(Problem::field("/webhook_max_bytes", "must be at least 1"));
+    }
+    Ok(Payload { kind: kind.unwrap_or_default(), max_bytes, server: app.public_url.to_string() })
 }
 
 /// An endpoint must be https and must not be visibly private. Its address is checked again at each connection.

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use crate::scrape::{PageResult, ScrapeOptions};
+use crate::{
+    jobs::PayloadKind,
+    scrape::{PageResult, ScrapeOptions},
+};
 
 /// RFC 3339, UTC, milliseconds.
 pub(super) fn time(time: Timestamp) -> String {
@@ -32,6 +35,11 @@ pub(super) struct ScrapeAsyncRequest {
     url: String,
     /// Where the result is POSTed: an https URL.
     webhook_url: Option<String>,
+    /// What is POSTed: `full` (the default), or a `reference` to the results.
+    webhook_payload: Option<PayloadKind>,
+    /// A body longer than this becomes a reference.
+    #[schema(minimum = 1)]
+    webhook_max_bytes: Option<u64>,
     #[serde(flatten)]
     options: ScrapeOptions,
 }
@@ -58,6 +66,11 @@ pub(super) struct BatchAsyncRequest {
     urls: Vec<String>,
     /// Where the result is POSTed: an https URL.
     webhook_url: Option<String>,
+    /// What is POSTed: `full` (the default), or a `reference` to the results.
+    webhook_payload: Option<PayloadKind>,
+    /// A body longer than this becomes a reference.
+    #[schema(minimum = 1)]
+    webhook_max_bytes: Option<u64>,
     #[serde(flatten)]
     options: ScrapeOptions,
 }
@@ -67,12 +80,16 @@ pub(super) struct BatchAsyncRequest {
 pub(super) struct Single {
     pub(super) url: String,
     pub(super) webhook_url: Option<String>,
+    pub(super) webhook_payload: Option<PayloadKind>,
+    pub(super) webhook_max_bytes: Option<u64>,
 }
 
 /// The members of a batch's request that are no options, but `urls`.
 #[derive(Deserialize)]
 pub(super) struct Endpoint {
     pub(super) webhook_url: Option<String>,
+    pub(super) webhook_payload: Option<PayloadKind>,
+    pub(super) webhook_max_bytes: Option<u64>,
 }
 
 /// The members of a waiting batch's request that are no options.

@@ -1,6 +1,6 @@
 //! `datasonar serve`.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -24,10 +24,9 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
     telemetry::start(settings.log_format, &settings.rust_log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let public_url = settings.public_url.clone();
     let server = start(settings, Seams::default()).await?;
     if let Some(keys) = &server.first_keys {
-        welcome(keys, server.address, public_url);
+        welcome(keys, &server.app.public_url);
     }
     tokio::select! {
         _ = terminate.recv() => {}
@@ -41,8 +40,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
 }
 
 /// Shows the first keys, once, and what to do with them.
-fn welcome(keys: &FirstKeys, address: SocketAddr, public_url: Option<String>) {
-    let url = public_url.unwrap_or_else(|| format!("http://{address}"));
+fn welcome(keys: &FirstKeys, url: &str) {
     say(&format!(
         r#"
   Datasonar is running at {url}

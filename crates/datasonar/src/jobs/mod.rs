@@ -1,6 +1,7 @@
 //! Jobs from acceptance to result: cutting a request into tasks ([`UrlWriter`]), writing what a task found as segments
 //! ([`segment`]), and reading it back as a body ([`Results`]).
 
+mod options;
 mod results;
 pub mod segment;
 mod urls;
@@ -10,13 +11,13 @@ use std::sync::Arc;
 use datasonar_net::AddressPolicy;
 use datasonar_store::{Idempotency, JobId, JobKind, NewJob, Scope, Store, StoreError, Submission};
 
+pub use options::{JobOptions, Payload, PayloadKind};
 pub use results::{ByteStream, Results, ResultsError};
 pub use urls::{JobUrls, UrlWriter, read_urls};
 
 use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
-    scrape::ScrapeOptions,
     wake::Wake,
 };
 
@@ -53,8 +54,8 @@ pub struct Submit {
     pub scope: Scope,
     /// What it does.
     pub kind: JobKind,
-    /// How its pages are scraped.
-    pub options: ScrapeOptions,
+    /// How its pages are scraped, and what its webhook carries.
+    pub options: JobOptions,
     /// Its endpoint.
     pub webhook_url: Option<String>,
     /// Its URLs.

@@ -12,9 +12,10 @@ use futures::{
     FutureExt, StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
+use serde_json::Value;
 
 use super::{
-    URLS_PER_TASK,
+    JobOptions, Payload, URLS_PER_TASK,
     segment::{self, JOINT},
 };
 use crate::{
@@ -68,11 +69,19 @@ impl Results {
         Self { store, blobs }
     }
 
-    /// The webhook body of a job that has ended, and its exact length in bytes.
+    /// The webhook body of a job that has ended, and its exact length in bytes: with the whole result or, where its
+    /// options say so, with a reference to it.
     pub fn payload(&self, job: &Job) -> (u64, ByteStream) {
         let prefix = format!(r#"{{"job_id":"{}","status":"{}","result":"#, job.id, job.status);
         let (length, result) = self.result(job);
-        wrap(prefix, length, result, "}")
+        let (length, body) = wrap(prefix.clone(), length, result, "}");
+        // Options are written by this program; ones it cannot read would be of a later version, and the default is safe.
+        let options: JobOptions = serde_json::from_str(&job.options).unwrap_or_default();
+        if !options.payload.is_reference(length) {
+            return (length, body);
+        }
+        let reference = Bytes::from(prefix + &reference(job, &options.payload) + "}");
+        (reference.len() as u64, std::future::ready(Ok(reference)).into_stream().boxed())
     }
 
     /// The `result` block of a job that has ended, and its exact length in bytes: what the sync endpoint would answer.
@@ -82,12 +91,7 @@ impl Results {
         if job.kind == JobKind::Scrape {
             return (length, results);
         }
-        let status = if job.status == JobStatus::Completed { "success" } else { "error" };
-        let time_ms = job.completed_at.map_or(0, |end| end.duration_since(job.created_at).as_millis());
-        let prefix = format!(
-            r#"{{"status":"{status}","total":{},"succeeded":{},"failed":{},"time_ms":{time_ms},"results":["#,
-            job.total, job.succeeded, job.failed
-        );
+        let prefix = counts(job) + r#","results":["#;
         wrap(prefix, length, results, "]}")
     }
 
@@ -164,6 +168,21 @@ impl Results {
             .buffered(SEGMENTS_AHEAD)
             .boxed()
     }
+}
+
+/// The beginning of a `result` with counts.
+fn counts(job: &Job) -> String {
+    let status = if job.status == JobStatus::Completed { "success" } else { "error" };
+    let time_ms = job.completed_at.map_or(0, |end| end.duration_since(job.created_at).as_millis());
+    let Job { total, succeeded, failed, .. } = job;
+    format!(r#"{{"status":"{status}","total":{total},"succeeded":{succeeded},"failed":{failed},"time_ms":{time_ms}"#)
+}
+
+/// The `result` that says where to fetch the results.
+fn reference(job: &Job, payload: &Payload) -> String {
+    let url = Value::from(payload.results_url(job.id));
+    let expires_at = job.expires_at.map_or(Value::Null, |time| format!("{time:.3}").into());
+    format!(r#"{},"results_url":{url},"expires_at":{expires_at}}}"#, counts(job))
 }
 
 fn wrap(prefix: String, length: u64, inner: ByteStream, suffix: &'static str) -> (u64, ByteStream) {

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
-    jobs::{read_urls, segment::Gathering},
-    scrape::{Limits, PageError, Plan, ScrapeOptions, Scraped, Scraper, Target},
+    jobs::{JobOptions, read_urls, segment::Gathering},
+    scrape::{Limits, PageError, Plan, Scraped, Scraper, Target},
     wake::Wake,
 };
 
@@ -152,9 +152,9 @@ impl OpenTask {
     /// changed since.
     fn plan(&self) -> Result<Arc<Plan>, PageError> {
         let refused = |detail: String| PageError::new(crate::scrape::ErrorCode::Internal, detail);
-        let options: ScrapeOptions = serde_json::from_str(&self.claimed.options)
+        let options: JobOptions = serde_json::from_str(&self.claimed.options)
             .map_err(|_| refused("the job's options cannot be read".to_owned()))?;
-        Plan::new(&options, &self.tools.limits).map(Arc::new).map_err(|errors| {
+        Plan::new(&options.scrape, &self.tools.limits).map(Arc::new).map_err(|errors| {
             let first = errors.first().map(|error| format!("{}: {}", error.pointer, error.detail));
             refused(format!("the job's options are not allowed any more: {}", first.unwrap_or_default()))
         })

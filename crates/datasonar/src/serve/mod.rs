@@ -140,7 +140,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
 
     let health = Health::default();
-    let app = build(settings, store.clone(), &seams, &health)?;
+    let app = build(settings, address, store.clone(), &seams, &health)?;
     let first_keys = first_start::set_up(&app).await?;
     let server = Server {
         address,
@@ -159,7 +159,14 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     Ok(server)
 }
 
-fn build(settings: Arc<Settings>, store: Arc<SqliteStore>, seams: &Seams, health: &Health) -> Result<App, StartError> {
+fn build(
+    settings: Arc<Settings>,
+    address: SocketAddr,
+    store: Arc<SqliteStore>,
+    seams: &Seams,
+    health: &Health,
+) -> Result<App, StartError> {
+    let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let store: Arc<dyn Store> = store;
     let policy = AddressPolicy::allowing(settings.allow_private_networks.clone());
     let blobs = Blobs::local(&settings.data_dir.join("blobs"))?;
@@ -188,6 +195,7 @@ fn build(settings: Arc<Settings>, store: Arc<SqliteStore>, seams: &Seams, health
         results: Results::new(store.clone(), blobs.clone()),
         scraper: Arc::new(scraper),
         not_ready: health.watch(),
+        public_url: public_url.trim_end_matches('/').into(),
         settings,
         store,
         blobs,

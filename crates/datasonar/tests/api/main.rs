@@ -8,6 +8,7 @@ mod access;
 mod bodies;
 mod description;
 mod jobs;
+mod payloads;
 mod restart;
 mod server;
 mod verify;
