@@ -11,6 +11,7 @@ mod jobs;
 mod payloads;
 mod restart;
 mod server;
+mod verify;
 mod waiting;
 mod webhooks;
 mod wrong;
