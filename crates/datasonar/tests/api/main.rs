@@ -10,6 +10,7 @@ mod description;
 mod jobs;
 mod payloads;
 mod restart;
+mod retention;
 mod server;
 mod verify;
 mod waiting;
