@@ -227,7 +227,10 @@ impl NoResponse {
         match self {
             Self::Url(message) => message.clone(),
             Self::Connect(
-                ConnectError::Blocked(message) | ConnectError::Connect(message) | ConnectError::Timeout(message),
+                ConnectError::Blocked(message)
+                | ConnectError::Refused(message)
+                | ConnectError::Connect(message)
+                | ConnectError::Timeout(message),
             ) => message.clone(),
             Self::Connect(ConnectError::Tls { message, .. }) => message.clone(),
             Self::Connect(ConnectError::Dns(error)) => error.message.clone(),

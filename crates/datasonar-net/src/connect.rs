@@ -50,9 +50,27 @@ impl Target {
 pub(crate) enum ConnectError {
     Blocked(String),
     Dns(ResolveError),
+    /// Every address refused the connection.
+    Refused(String),
+    /// No address took the connection, for whatever reason.
     Connect(String),
-    Tls { message: String, transient: bool },
+    Tls {
+        message: String,
+        transient: bool,
+        certificate: Option<CertificateFault>,
+    },
     Timeout(String),
+}
+
+/// What is wrong with a peer's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateFault {
+    /// Its time is over, or has not begun.
+    Expired,
+    /// It names another host.
+    WrongHost,
+    /// It leads to no root that is trusted.
+    Untrusted,
 }
 
 /// A connection, ready for HTTP.
@@ -92,7 +110,7 @@ impl Connector {
         let addresses = self.addresses(to, trace).await?;
         trace.stage = "connecting to";
         let started = Instant::now();
-        let (stream, remote) = self.dial_any(&addresses).await.map_err(ConnectError::Connect)?;
+        let (stream, remote) = self.dial_any(&addresses).await?;
         trace.timings.connect = Some(started.elapsed());
         trace.remote = Some(remote);
         if !to.https {
@@ -143,10 +161,10 @@ impl Connector {
     }
 
     /// Tries the addresses in order, the next one as soon as one fails or is slow; the first to answer wins.
-    async fn dial_any(&self, addresses: &[SocketAddr]) -> Result<(Box<dyn Connection>, SocketAddr), String> {
+    async fn dial_any(&self, addresses: &[SocketAddr]) -> Result<(Box<dyn Connection>, SocketAddr), ConnectError> {
         let mut waiting: VecDeque<SocketAddr> = addresses.iter().copied().collect();
         let mut dialling = FuturesUnordered::new();
-        let mut failure = String::new();
+        let (mut failure, mut all_refused) = (String::new(), true);
         loop {
             if let Some(addr) = waiting.pop_front() {
                 dialling.push(async move { (addr, self.dialer.dial(addr).await) });
@@ -155,8 +173,12 @@ impl Connector {
                 biased;
                 dialled = dialling.next() => match dialled {
                     Some((addr, Ok(stream))) => return Ok((stream, addr)),
-                    Some((addr, Err(error))) => failure = dial_error(addr, &error),
-                    None => return Err(failure),
+                    Some((addr, Err(error))) => {
+                        failure = dial_error(addr, &error);
+                        all_refused &= error.kind() == io::ErrorKind::ConnectionRefused;
+                    }
+                    None if all_refused => return Err(ConnectError::Refused(failure)),
+                    None => return Err(ConnectError::Connect(failure)),
                 },
                 () = sleep(STAGGER), if !waiting.is_empty() => {}
             }
@@ -198,6 +220,7 @@ fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError>
             ServerName::try_from(name.clone()).map_err(|_| ConnectError::Tls {
                 message: format!("{name} cannot be named in a certificate"),
                 transient: false,
+                certificate: None,
             })
         }
     }
@@ -206,12 +229,29 @@ fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError>
 fn tls_error(host: &Host<String>, error: &io::Error) -> ConnectError {
     let ours = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match ours {
-        Some(error) => {
-            ConnectError::Tls { message: format!("the TLS handshake with {host} failed: {error}"), transient: false }
-        }
+        Some(error) => ConnectError::Tls {
+            message: format!("the TLS handshake with {host} failed: {error}"),
+            transient: false,
+            certificate: certificate_fault(error),
+        },
         None => ConnectError::Tls {
             message: format!("the connection to {host} broke during the TLS handshake: {error}"),
             transient: true,
+            certificate: None,
         },
+    }
+}
+
+fn certificate_fault(error: &rustls::Error) -> Option<CertificateFault> {
+    use rustls::CertificateError as Fault;
+    let rustls::Error::InvalidCertificate(fault) = error else { return None };
+    match fault {
+        Fault::Expired | Fault::ExpiredContext { .. } | Fault::NotValidYet | Fault::NotValidYetContext { .. } => {
+            Some(CertificateFault::Expired)
+        }
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => Some(CertificateFault::WrongHost),
+        // A root of the same name and another key makes for a bad signature.
+        Fault::UnknownIssuer | Fault::BadSignature => Some(CertificateFault::Untrusted),
+        _ => None,
     }
 }

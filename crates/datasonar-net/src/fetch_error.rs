@@ -127,7 +127,7 @@ impl From<NoResponse> for FetchError {
             NoResponse::Connect(ConnectError::Dns(error)) => {
                 (FetchErrorKind::Dns, error.kind == ResolveErrorKind::Unavailable)
             }
-            NoResponse::Connect(ConnectError::Connect(_)) => (FetchErrorKind::Connect, true),
+            NoResponse::Connect(ConnectError::Refused(_) | ConnectError::Connect(_)) => (FetchErrorKind::Connect, true),
             NoResponse::Connect(ConnectError::Tls { transient, .. }) => (FetchErrorKind::Tls, *transient),
             NoResponse::Connect(ConnectError::Timeout(_)) => (FetchErrorKind::Timeout, true),
             NoResponse::Exchange { error, .. } => (FetchErrorKind::Protocol, !error.is_parse()),

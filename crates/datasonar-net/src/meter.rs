@@ -29,6 +29,7 @@ pub(crate) struct Meter {
 struct State {
     progress: Instant,
     written: u64,
+    received: bool,
     flushed: bool,
     body_ended: bool,
     sent: Option<Instant>,
@@ -53,6 +54,7 @@ impl Meter {
         let state = State {
             progress: Instant::now(),
             written: 0,
+            received: false,
             flushed: false,
             body_ended: false,
             sent: None,
@@ -72,6 +74,7 @@ impl Meter {
         let mut state = self.lock();
         state.progress = Instant::now();
         state.written = 0;
+        state.received = false;
         state.flushed = false;
         state.body_ended = body_is_empty;
         state.sent = None;
@@ -101,6 +104,11 @@ impl Meter {
     /// Bytes of the request, headers included, that were handed to the stream.
     pub(crate) fn written(&self) -> u64 {
         self.lock().written
+    }
+
+    /// Whether anything came back.
+    pub(crate) fn has_received(&self) -> bool {
+        self.lock().received
     }
 
     /// Whether the whole request was handed to the socket.
@@ -173,7 +181,12 @@ impl Metered {
 
 impl AsyncRead for Metered {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.meter.lock().received = true;
+        }
+        match read {
             // A peer that closes TCP without TLS's close_notify. Bodies with a length or in chunks notice when they were cut
             // short; for the rest this is what browsers accept.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),

@@ -216,6 +216,10 @@ async fn upload(
                     continue;
                 }
                 return match waiting {
+                    Waiting::Response if meter.has_received() => fail(
+                        PostErrorKind::HeadersTimeout,
+                        format!("the response's headers did not end within {:?} of the last byte", limits.response),
+                    ),
                     Waiting::Response => {
                         fail(PostErrorKind::Timeout, format!("no response within {:?} of the last byte", limits.response))
                     }

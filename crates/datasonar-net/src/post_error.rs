@@ -3,7 +3,7 @@
 use crate::address::UrlRefused;
 use crate::channel::explain;
 use crate::client::NoResponse;
-use crate::connect::ConnectError;
+use crate::connect::{CertificateFault, ConnectError};
 
 /// What kind of failure it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,14 +16,26 @@ pub enum PostErrorKind {
     BlockedAddress,
     /// The host name could not be resolved. Nothing was sent.
     Dns,
+    /// The host refused the connection. Nothing was sent.
+    Refused,
     /// No address took the connection. Nothing was sent.
     Connect,
-    /// The TLS handshake failed. Nothing was sent.
+    /// Resolving, connecting or the TLS handshake took too long. Nothing was sent.
+    ConnectTimeout,
+    /// The certificate's time is over or has not begun. Nothing was sent.
+    CertificateExpired,
+    /// The certificate is another host's. Nothing was sent.
+    CertificateWrongHost,
+    /// The certificate leads to no root that is trusted. Nothing was sent.
+    CertificateUntrusted,
+    /// The TLS handshake failed otherwise. Nothing was sent.
     Tls,
     /// The receiver stopped taking bytes before the body's end.
     UploadStalled,
-    /// Connecting took too long, or the response did not begin in time.
+    /// Nothing of a response came in time.
     Timeout,
+    /// A response began in time, but its headers did not end in time.
+    HeadersTimeout,
     /// The connection was closed or reset before the response was there. The receiver may have the body.
     Reset,
     /// What came back is not HTTP within the limits.
@@ -40,10 +52,16 @@ impl PostErrorKind {
             Self::NotHttps => "not_https",
             Self::BlockedAddress => "blocked_address",
             Self::Dns => "dns_error",
+            Self::Refused => "connection_refused",
             Self::Connect => "connect_error",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateWrongHost => "certificate_wrong_host",
+            Self::CertificateUntrusted => "certificate_untrusted",
             Self::Tls => "tls_error",
             Self::UploadStalled => "upload_stalled",
             Self::Timeout => "timeout",
+            Self::HeadersTimeout => "headers_timeout",
             Self::Reset => "connection_reset",
             Self::Protocol => "protocol_error",
             Self::BodySource => "body_source",
@@ -91,9 +109,15 @@ impl From<NoResponse> for PostError {
             NoResponse::Url(_) => PostErrorKind::InvalidUrl,
             NoResponse::Connect(ConnectError::Blocked(_)) => PostErrorKind::BlockedAddress,
             NoResponse::Connect(ConnectError::Dns(_)) => PostErrorKind::Dns,
+            NoResponse::Connect(ConnectError::Refused(_)) => PostErrorKind::Refused,
             NoResponse::Connect(ConnectError::Connect(_)) => PostErrorKind::Connect,
-            NoResponse::Connect(ConnectError::Tls { .. }) => PostErrorKind::Tls,
-            NoResponse::Connect(ConnectError::Timeout(_)) => PostErrorKind::Timeout,
+            NoResponse::Connect(ConnectError::Tls { certificate, .. }) => match certificate {
+                Some(CertificateFault::Expired) => PostErrorKind::CertificateExpired,
+                Some(CertificateFault::WrongHost) => PostErrorKind::CertificateWrongHost,
+                Some(CertificateFault::Untrusted) => PostErrorKind::CertificateUntrusted,
+                None => PostErrorKind::Tls,
+            },
+            NoResponse::Connect(ConnectError::Timeout(_)) => PostErrorKind::ConnectTimeout,
             NoResponse::Exchange { error, .. } if error.is_parse() => PostErrorKind::Protocol,
             NoResponse::Exchange { .. } => PostErrorKind::Reset,
         };

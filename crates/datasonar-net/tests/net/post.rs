@@ -68,7 +68,7 @@ async fn what_may_not_be_posted_to_is_not_dialled() {
         assert_eq!((error.kind, error.code(), outcome.remote), (kind, code, None), "{to}");
     }
     let refused = client.post(post("http://1.1.1.1:81/", "x")).await.result.unwrap_err();
-    assert_eq!((refused.kind, refused.message.as_str()), (PostErrorKind::Connect, "1.1.1.1:81 refused the connection"));
+    assert_eq!((refused.kind, refused.message.as_str()), (PostErrorKind::Refused, "1.1.1.1:81 refused the connection"));
     let strict = PostRequest { https_only: true, ..post("http://site.example/", "x") };
     assert_eq!(client.post(strict).await.result.unwrap_err().kind, PostErrorKind::NotHttps);
     assert_eq!(world.dials(), 2);

@@ -79,7 +79,7 @@ async fn informational_responses_do_not_stretch_the_time() {
     });
     let started = Instant::now();
     let error = world.client().post(post("http://site.example/", "x")).await.result.unwrap_err();
-    assert_eq!((error.kind, started.elapsed()), (PostErrorKind::Timeout, Duration::from_secs(30)));
+    assert_eq!((error.kind, started.elapsed()), (PostErrorKind::HeadersTimeout, Duration::from_secs(30)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,4 +146,31 @@ async fn a_post_that_is_given_up_closes_its_connection() {
     let given_up = tokio::time::timeout(Duration::from_secs(5), client.post(post("http://site.example/", "x"))).await;
     assert!(given_up.is_err());
     assert_eq!(on_close.recv().await.unwrap() - started, Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_drip_are_not_waited_for() {
+    let world = one_peer(|mut peer| async move {
+        peer.request().await;
+        peer.write("HTTP/1.1 200 OK\r\n").await;
+        while peer.write("x-drip: 1\r\n").await {
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let started = Instant::now();
+    let error = world.client().post(post("http://site.example/", "x")).await.result.unwrap_err();
+    assert_eq!((error.code(), started.elapsed()), ("headers_timeout", Duration::from_secs(30)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_and_headers_are_an_answer_though_the_body_never_comes() {
+    let world = one_peer(|mut peer| async move {
+        peer.request().await;
+        peer.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").await;
+        peer.hang().await;
+    });
+    let started = Instant::now();
+    let response = world.client().post(post("http://site.example/", "x")).await.result.unwrap();
+    assert_eq!((response.status, response.truncated), (StatusCode::OK, true));
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
 }

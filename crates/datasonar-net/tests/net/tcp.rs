@@ -53,7 +53,7 @@ async fn nobody_listening() {
     let error = client().fetch(get(&format!("http://{addr}/"))).await.unwrap_err();
     assert_eq!((error.kind, error.message), (FetchErrorKind::Connect, format!("{addr} refused the connection")));
     let outcome = client().post(post(&format!("http://{addr}/"), "x")).await;
-    assert_eq!(outcome.result.unwrap_err().kind, PostErrorKind::Connect);
+    assert_eq!(outcome.result.unwrap_err().kind, PostErrorKind::Refused);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use datasonar_net::{BodySource, Client, PostOutcome, PostRequest};
 use datasonar_store::{Attempt, AttemptError, AttemptId, ClaimedDelivery, Timings};
 use futures::{Stream, TryStreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 use url::Url;
 
 use super::{
@@ -116,7 +117,7 @@ impl Sender {
             timings: timings(&posted),
             error: None,
         };
-        Ok(judge(attempt, posted))
+        Ok(judge(attempt, posted, self.clock.now()))
     }
 }
 
@@ -167,7 +168,7 @@ pub fn headers(job_id: &str, id: &str, number: u32, timestamp: i64, signatures: 
 }
 
 /// Fills in what the endpoint answered, and tells whether that is a delivery.
-fn judge(attempt: Attempt, posted: PostOutcome) -> Sent {
+fn judge(attempt: Attempt, posted: PostOutcome, ended_at: Timestamp) -> Sent {
     let response = match posted.result {
         Ok(response) => response,
         Err(error) => {
@@ -183,16 +184,18 @@ fn judge(attempt: Attempt, posted: PostOutcome) -> Sent {
         status if status.is_success() => Outcome::Delivered,
         StatusCode::GONE => Outcome::Gone,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            Outcome::Failed { retry_after: retry_after(&response.headers) }
+            Outcome::Failed { retry_after: retry_after(&response.headers, ended_at) }
         }
         _ => Outcome::Failed { retry_after: None },
     };
     let error = (outcome != Outcome::Delivered).then(|| AttemptError {
-        code: "http_status".to_owned(),
-        message: if status.is_redirection() {
-            format!("the endpoint answered {status}; redirects are not followed")
-        } else {
-            format!("the endpoint answered {status}")
+        code: if status.is_redirection() { "redirect" } else { "http_status" }.to_owned(),
+        message: match response.headers.get(header::LOCATION) {
+            Some(location) if status.is_redirection() => {
+                let location = String::from_utf8_lossy(location.as_bytes());
+                format!("the endpoint answered {status}; redirects are not followed: {location:?}")
+            }
+            _ => format!("the endpoint answered {status}"),
         },
     });
     let attempt = Attempt {
@@ -205,9 +208,14 @@ fn judge(attempt: Attempt, posted: PostOutcome) -> Sent {
     Sent { attempt, outcome }
 }
 
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3); its other form, a date, is passed over.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+/// `Retry-After` (RFC 9110, section 10.2.3), in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 fn listed(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -225,5 +233,24 @@ fn timings(posted: &PostOutcome) -> Timings {
         tls_ms: posted.timings.tls.map(milliseconds),
         first_byte_ms: posted.timings.first_byte.map(milliseconds),
         total_ms: milliseconds(posted.timings.total),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date() {
+        let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
+        let read = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap())]);
+            retry_after(&headers, now)
+        };
+        assert_eq!(read("120"), Some(Duration::from_secs(120)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read("soon"), None);
+        assert_eq!(read("-1"), None);
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod bodies;
 mod description;
+mod hostile;
 mod jobs;
 mod payloads;
 mod restart;

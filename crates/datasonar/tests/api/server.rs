@@ -1,6 +1,11 @@
 //! A server for a test, and how to talk to it.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 pub(crate) use datasonar::cli::demo::receiver::Answer as Reply;
@@ -106,6 +111,11 @@ impl Setup {
             ("fetch_retries", "1".to_owned()),
         ];
         Self { directory, flags, clock: None }
+    }
+
+    /// A file of this test's own.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// Sets a setting.

@@ -322,26 +322,3 @@ async fn both_secrets_sign_for_a_day() {
     server.delivery(&job, "delivered", 2).await;
     server.finish().await;
 }
-
-#[tokio::test]
-async fn endpoints_that_cannot_be_reached_are_told_apart() {
-    let site = site(1).await;
-    let (_, stranger) = Setup::new().receiver(|_| Reply::Status(200)).await;
-    let (setup, hanging) = Setup::new().receiver(|_| Reply::Hang).await;
-    let server = setup.flag("webhook_max_attempts", "1").flag("webhook_timeout", "1s").start().await;
-    for (endpoint, code) in [
-        ("https://nowhere.invalid/callback", "dns_error"),
-        // The discard port: nobody listens there.
-        ("https://127.0.0.1:9/callback", "connect_error"),
-        (&stranger.url(), "tls_error"),
-        (&hanging.url(), "timeout"),
-    ] {
-        let job = queue(&server, &site, endpoint).await;
-        let delivery = server.delivery(&job, "failed", 1).await;
-        let attempt = &delivery["attempts"][0];
-        assert_eq!(attempt["error"]["code"], code, "{endpoint}: {attempt}");
-        assert!(attempt["response_code"].is_null());
-        assert!(delivery["next_attempt_at"].is_null());
-    }
-    server.finish().await;
-}
