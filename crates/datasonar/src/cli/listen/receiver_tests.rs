@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU32;
 
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions, PostRequest, PostResponse};
-use futures::stream;
+use futures::{StreamExt, stream};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 
@@ -65,7 +65,8 @@ impl Stage {
     }
 
     async fn received(&mut self) -> Received {
-        match self.receiver.next().await.unwrap() {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.receiver.next());
+        match next.await.expect("nothing came").unwrap() {
             Note::Received(received) => *received,
             Note::Refused(reason) => panic!("{reason}"),
         }
@@ -171,7 +172,12 @@ async fn what_it_shows_and_what_it_tells_machines() {
 #[tokio::test]
 async fn a_body_that_breaks_off_is_told_of_and_is_no_delivery() {
     let mut stage = Stage::verifying(&[OLD]).await;
-    let chunks = stream::iter([Ok(Bytes::from_static(b"{")), Err(io::Error::other("enough"))]);
+    let end = stream::once(async {
+        // Let what came before be sent.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Err(io::Error::other("enough"))
+    });
+    let chunks = stream::iter([Ok(Bytes::from_static(b"{"))]).chain(Box::pin(end));
     let url = format!("https://localhost:{}/", stage.receiver.address.port()).parse().unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("webhook-id", DELIVERY.parse().unwrap());
