@@ -33,8 +33,13 @@ pub(super) async fn run(to: Url, server: Server, as_json: bool) -> Result<ExitCo
         );
     }
     let mut interrupt = Interrupt::new()?;
-    let mut show =
-        Show { to: to.clone(), server: server.clone(), paint: Paint::of_stdout(), as_json, tally: Tally::default() };
+    let mut show = Show {
+        to: to.clone(),
+        server: server.clone(),
+        paint: Paint::of_stdout(as_json),
+        as_json,
+        tally: Tally::default(),
+    };
     let (tell, mut news) = mpsc::channel(UNTOLD);
     let forwarding = forward(Api::new(server)?, to, Pace::default(), tell);
     tokio::pin!(forwarding);
@@ -113,7 +118,7 @@ fn for_people(tried: &Tried, to: &Url, paint: Paint) -> String {
                 Some(status) => format!("{} in {}", status.as_str(), short(tried.took)),
                 None => for_terminal(&failure.to_string()),
             };
-            let next = if tried.is_tried_again() { "; again in 1 s" } else { "; left" };
+            let next = if tried.is_tried_again() { "; again in 1 s" } else { "; given up" };
             paint.bad(&what) + &paint.dim(next)
         }
     };
@@ -174,7 +179,7 @@ impl Tally {
     fn summary(&self) -> String {
         let mut text = format!("{} passed on", count(self.passed_on, "callback"));
         let under_way = self.begun - self.passed_on - self.left;
-        for (number, what) in [(self.left, "left"), (under_way, "under way")] {
+        for (number, what) in [(self.left, "given up"), (under_way, "under way")] {
             if number > 0 {
                 text.push_str(&format!(", {number} {what}"));
             }

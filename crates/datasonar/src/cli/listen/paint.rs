@@ -11,10 +11,10 @@ pub(super) struct Paint {
 }
 
 impl Paint {
-    /// For standard output. `NO_COLOR` turns it off.
-    pub(super) fn of_stdout() -> Self {
+    /// For standard output, unless it is for machines. `NO_COLOR` turns it off.
+    pub(super) fn of_stdout(is_for_machines: bool) -> Self {
         let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { is_on: std::io::stdout().is_terminal() && !is_unwanted }
+        Self { is_on: std::io::stdout().is_terminal() && !is_for_machines && !is_unwanted }
     }
 
     /// No colours.
@@ -56,7 +56,8 @@ pub(super) fn time_of_day(time: Timestamp) -> String {
 /// A duration with as many digits as one wants to read.
 pub(super) fn short(duration: std::time::Duration) -> String {
     match duration.as_millis() {
-        0..10_000 => format!("{} ms", duration.as_millis()),
+        0 => "<1 ms".to_owned(),
+        1..10_000 => format!("{} ms", duration.as_millis()),
         _ => format!("{:.1} s", duration.as_secs_f64()),
     }
 }

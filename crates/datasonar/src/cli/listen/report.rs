@@ -94,7 +94,8 @@ pub(super) fn for_people(received: &Received, paint: Paint) -> String {
     if let Err(reason) = &received.answer {
         row("error", &paint.bad(reason));
     }
-    if let (Shown::Json(body), Ok(_)) = (&shown, &received.answer) {
+    // What came before was shown before.
+    if let (Shown::Json(body), Ok(_), 0) = (&shown, &received.answer, received.before) {
         text.push('\n');
         for line in format!("{body:#}").lines() {
             text.push_str(&format!("  {}\n", for_terminal(line)));

@@ -42,7 +42,7 @@ pub(super) async fn run(args: ListenArgs) -> Result<ExitCode> {
     let mut receiver = Receiver::start(args.listen, options).await?;
     let (ca_file, _directory) = place(args.ca_file, receiver.address)?;
     fs::write(&ca_file, &receiver.ca_pem).with_context(|| format!("cannot write {}", ca_file.display()))?;
-    let paint = Paint::of_stdout();
+    let paint = Paint::of_stdout(args.json);
     let text = welcome(receiver.address, &ca_file, &origin);
     // For machines, standard output has requests only.
     if args.json {
