@@ -16,7 +16,7 @@ pub(super) struct SettingsArgs {
 impl SettingsArgs {
     /// Makes settings of the flags, the environment and the file.
     pub(super) fn settings(self) -> Result<Settings, SettingError> {
-        load(self.given, self.config)
+        load(self.given, self.config)?.settings()
     }
 }
 
@@ -34,6 +34,24 @@ pub(super) struct StoreArgs {
 impl StoreArgs {
     /// Makes settings of the flags, the environment and the file.
     pub(super) fn settings(self) -> Result<Settings, SettingError> {
+        self.sources()?.settings()
+    }
+
+    /// The same, if there is a store. Otherwise `None`, and nothing is made.
+    pub(super) fn settings_of_a_store(self) -> Result<Option<Settings>, SettingError> {
+        let sources = self.sources()?;
+        if !sources.data_dir().join("datasonar.db").exists() {
+            return Ok(None);
+        }
+        sources.settings().map(Some)
+    }
+
+    /// Whether a store was named, rather than left to be found.
+    pub(super) fn is_given(&self) -> bool {
+        self.data_dir.is_some() || self.config.is_some()
+    }
+
+    fn sources(self) -> Result<Sources, SettingError> {
         let data_dir = self.data_dir.map(|path| ("data_dir", path.to_string_lossy().into_owned()));
         load(data_dir, self.config)
     }
@@ -42,10 +60,10 @@ impl StoreArgs {
 fn load(
     flags: impl IntoIterator<Item = (&'static str, String)>,
     config: Option<PathBuf>,
-) -> Result<Settings, SettingError> {
+) -> Result<Sources, SettingError> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-    Sources::default().flags(flags).environment(variables)?.file(config.as_deref())?.settings()
+    Sources::default().flags(flags).environment(variables)?.file(config.as_deref())
 }
 
 impl FromArgMatches for SettingsArgs {

@@ -4,6 +4,7 @@ mod args;
 pub mod client;
 pub mod demo;
 mod keys;
+mod listen;
 mod local;
 mod secrets;
 mod serve;
@@ -26,6 +27,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// See it work: a local site, an HTTPS endpoint and a server, from request to callback
     Demo(demo::DemoArgs),
+    /// Receive callbacks while developing, or pass them on to a program on this machine
+    Listen(listen::ListenArgs),
     /// Scrape one URL and print its content
     Scrape(client::ScrapeArgs),
     /// Queue a file of URLs
@@ -46,6 +49,7 @@ pub async fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Listen(args) => listen::run(args).await,
         Command::Scrape(args) => client::scrape(args).await,
         Command::Batch(args) => client::batch(args).await,
         Command::Jobs(command) => client::jobs(command).await,

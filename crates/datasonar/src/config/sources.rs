@@ -100,7 +100,7 @@ impl Sources {
     /// The first setting that is malformed or cannot be served.
     pub fn settings(&self) -> Result<Settings, SettingError> {
         self.refuse_what_is_not_there_yet()?;
-        let data_dir: PathBuf = self.get("data_dir").value.into();
+        let data_dir = self.data_dir();
         let encryption_key = match self.given.get("encryption_key") {
             Some(given) => given.parse("64 hex digits", parse::encryption_key).map_err(hide_value)?,
             None => kept_key(&data_dir)?,
@@ -144,6 +144,11 @@ impl Sources {
             log_format: self.get("log_format").parse("text or json", parse::log_format)?,
             rust_log: self.get("rust_log").value,
         })
+    }
+
+    /// Where the embedded store is or would be. Makes nothing.
+    pub fn data_dir(&self) -> PathBuf {
+        self.get("data_dir").value.into()
     }
 
     fn get(&self, name: &str) -> Given {

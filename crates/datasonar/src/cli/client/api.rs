@@ -68,7 +68,7 @@ pub enum ApiError {
 
 impl ApiError {
     /// Whether the same call may well succeed a little later.
-    fn is_passing(&self) -> bool {
+    pub(in crate::cli) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, .. } => matches!(status.as_u16(), 429 | 502..=504),
@@ -115,6 +115,11 @@ impl Api {
             };
             ApiError::Unreachable { server: self.server.server.clone(), reason }
         })
+    }
+
+    /// Which server is called.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// The server may be below a path of another one's: the API is below that, too.
@@ -206,7 +211,7 @@ impl Api {
 ///
 /// # Errors
 /// When it is a refusal, or something else.
-pub(super) async fn accept(response: Response<ResponseBody>) -> Result<Value, ApiError> {
+pub(in crate::cli) async fn accept(response: Response<ResponseBody>) -> Result<Value, ApiError> {
     let (status, bytes) = read(response).await?;
     let value: Result<Value, _> = serde_json::from_slice(&bytes);
     if status.is_success() {

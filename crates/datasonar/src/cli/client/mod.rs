@@ -5,7 +5,8 @@ mod batch;
 mod jobs;
 mod scrape;
 
-pub use api::{Api, Server};
+pub(super) use api::accept;
+pub use api::{Api, ApiError, Server};
 pub use batch::submit_file;
 pub(super) use batch::{BatchArgs, run as batch};
 pub(super) use jobs::{JobsCommand, run as jobs};
@@ -77,7 +78,7 @@ fn print(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes text of a stranger fit for a terminal: without the characters that steer it. Elsewhere it stays as it is.
-fn for_terminal(text: &str) -> String {
+pub(super) fn for_terminal(text: &str) -> String {
     if !io::stdout().is_terminal() {
         return text.to_owned();
     }
