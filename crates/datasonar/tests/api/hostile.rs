@@ -125,7 +125,8 @@ async fn endpoints_that_cannot_be_reached_are_told_apart() {
     };
     let (reset, reset_address) = listen().await;
     tokio::spawn(async move {
-        while let Ok((stream, _)) = reset.accept().await {
+        while let Ok((mut stream, _)) = reset.accept().await {
+            let _ = stream.read(&mut [0]).await;
             stream.set_zero_linger().unwrap();
         }
     });
