@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptId, DeliveryId, Job, JobId, Scope, Secret, job::names};
+use crate::{AttemptId, DeliveryId, Job, JobId, ProcessId, Scope, Secret, Segment, Webhook, job::names};
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +37,18 @@ pub enum Trigger {
 
 names!(Trigger { Automatic => "automatic", Replay => "replay", Test => "test" });
 
+/// The queue an attempt waits in: first attempts never wait behind the retries of what failed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// First attempts, and those that a person asked for.
+    First,
+    /// Attempts of the schedule after its first of the delivery.
+    Retry,
+}
+
+names!(Lane { First => "first", Retry => "retry" });
+
 /// A delivery as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
@@ -47,6 +60,8 @@ pub struct Delivery {
     pub scope: Scope,
     /// The endpoint.
     pub url: String,
+    /// The endpoint's host and port.
+    pub host: String,
     /// Where it stands.
     pub status: DeliveryStatus,
     /// When it became owed.
@@ -65,6 +80,68 @@ pub struct Delivery {
     pub automatic_attempts: u32,
     /// The trigger of the next attempt.
     pub next_trigger: Trigger,
+    /// The lane of the next attempt.
+    pub lane: Lane,
+}
+
+/// A host that is owed deliveries now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueHost {
+    /// The host and port.
+    pub host: String,
+    /// The lane they wait in.
+    pub lane: Lane,
+    /// Since when the first of them has been due.
+    pub since: Timestamp,
+}
+
+/// What a dispatcher asks for when it claims.
+#[derive(Clone, Debug)]
+pub struct ClaimDeliveries {
+    /// Who claims.
+    pub owner: ProcessId,
+    /// What it asks for of each host.
+    pub shares: Vec<Share>,
+    /// The time.
+    pub now: Timestamp,
+    /// For how long the leases are to hold.
+    pub lease: Duration,
+}
+
+/// A claim's part for one host and lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The host and port.
+    pub host: String,
+    /// The lane.
+    pub lane: Lane,
+    /// At most so many deliveries.
+    pub limit: u32,
+}
+
+/// A trial of an endpoint, to be made at once.
+#[derive(Clone, Debug)]
+pub struct NewTest {
+    /// The id of its job.
+    pub job: JobId,
+    /// The id of its delivery.
+    pub delivery: DeliveryId,
+    /// Whose it is.
+    pub scope: Scope,
+    /// The endpoint.
+    pub webhook: Webhook,
+    /// The job's options: JSON that the store keeps and does not read.
+    pub options: String,
+    /// The job's one result.
+    pub segment: Segment,
+    /// Who is to make the attempt.
+    pub owner: ProcessId,
+    /// The time.
+    pub now: Timestamp,
+    /// For how long the lease on the delivery is to hold.
+    pub lease: Duration,
+    /// For how long the job's result is kept.
+    pub retention: Duration,
 }
 
 /// The right to make an attempt.

@@ -49,6 +49,8 @@ id! {
     DeliveryId;
     /// One POST of a delivery.
     AttemptId;
+    /// A bulk replay.
+    ReplayId;
     /// One running process of Datasonar, new at each start: the owner of leases.
     ProcessId;
 }

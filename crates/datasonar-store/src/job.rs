@@ -46,9 +46,11 @@ pub enum JobKind {
     Batch,
     /// A site.
     Crawl,
+    /// A trial of an endpoint: made ended, with one result (see [`crate::NewTest`]).
+    Test,
 }
 
-names!(JobKind { Scrape => "scrape", Batch => "batch", Crawl => "crawl" });
+names!(JobKind { Scrape => "scrape", Batch => "batch", Crawl => "crawl", Test => "test" });
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +84,15 @@ pub enum JobInput {
     Blob(String),
 }
 
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where deliveries are sent.
+    pub url: String,
+    /// The endpoint's host and port, by which deliveries are kept apart.
+    pub host: String,
+}
+
 /// A job to be accepted.
 #[derive(Clone, Debug)]
 pub struct NewJob {
@@ -94,7 +105,7 @@ pub struct NewJob {
     /// The request's options: JSON that the store keeps and does not read.
     pub options: String,
     /// The endpoint its one delivery is owed to.
-    pub webhook_url: Option<String>,
+    pub webhook: Option<Webhook>,
     /// Where its URLs are.
     pub input: JobInput,
     /// Its tasks in order; their positions are their `seq`.

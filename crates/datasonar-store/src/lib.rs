@@ -13,6 +13,7 @@ mod delivery;
 mod error;
 mod id;
 mod job;
+mod replay;
 mod segment;
 pub mod sqlite;
 mod store;
@@ -23,12 +24,13 @@ pub mod conformance;
 
 pub use account::{Account, Caller, Environment, Key, NewKey, NewSecret, Scope, Secret, Setup, Usage, UsageSample};
 pub use delivery::{
-    Attempt, AttemptError, ClaimedDelivery, Delivery, DeliveryFilter, DeliveryLease, DeliveryStatus, Timings, Trigger,
-    Verdict,
+    Attempt, AttemptError, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryFilter, DeliveryLease, DeliveryStatus,
+    DueHost, Lane, NewTest, Share, Timings, Trigger, Verdict,
 };
 pub use error::{Result, StoreError};
-pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, SecretId};
-pub use job::{Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, Page, Submission};
+pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, SecretId};
+pub use job::{Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, Page, Submission, Webhook};
+pub use replay::{Advance, NewReplay, Replay, ReplayStatus, Selection};
 pub use segment::{Segment, SegmentData};
 pub use store::{Store, Totals};
 pub use task::{ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskLease};

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    Account, AccountId, Attempt, Caller, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery, DeliveryFilter,
-    DeliveryId, DeliveryLease, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey,
-    NewSecret, Page, ProcessId, Renewal, Result, Scope, Secret, Setup, Submission, TaskLease, Usage, UsageSample,
-    Verdict,
+    Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
+    DeliveryFilter, DeliveryId, DeliveryLease, DueHost, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key,
+    KeyId, NewJob, NewKey, NewReplay, NewSecret, NewTest, Page, Renewal, Replay, ReplayId, Result, Scope, Secret,
+    Selection, Setup, Submission, TaskLease, Usage, UsageSample, Verdict,
 };
 
 /// How much there is to do, for operators.
@@ -82,6 +82,11 @@ pub trait Store: Send + Sync + 'static {
     /// Lists jobs, newest first.
     async fn jobs(&self, scope: Scope, filter: JobFilter, page: Page<JobId>) -> Result<Vec<Job>>;
 
+    /// Lists up to `limit` jobs that have ended, in the order of their ends (of those with one end, by id), from the
+    /// first after the position `after` on. A job may show before a position that was read already when the clocks of
+    /// those who end jobs differ.
+    async fn ended_jobs(&self, scope: Scope, after: (Timestamp, JobId), limit: u32) -> Result<Vec<Job>>;
+
     /// Asks for a job's cancelling: its open tasks are claimed with `cancelled` set, its leases renewed as
     /// [`Renewal::Cancelled`], and it ends as `failed` with the error `cancelled` when its last task is finished.
     ///
@@ -115,20 +120,28 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- deliveries
 
-    /// Claims deliveries that are due, longest due first.
-    async fn claim_deliveries(
-        &self,
-        owner: ProcessId,
-        limit: u32,
-        now: Timestamp,
-        lease: Duration,
-    ) -> Result<Vec<ClaimedDelivery>>;
-
-    /// Makes a lease hold until `now + lease`.
+    /// Stores a trial of an endpoint: a job of the kind `test` that has ended with one result, and its delivery, leased
+    /// already. It counts for no usage. The delivery is not attempted again by itself: whatever the verdict on its
+    /// attempt, nothing is due after it, and it is `failed` when that brought no success, when its lease is given back
+    /// or when it runs out (then the lease is lost at once). It can be replayed like any other.
     ///
     /// # Errors
-    /// [`crate::StoreError::LeaseLost`] when it was taken over.
-    async fn renew_delivery(&self, lease: DeliveryLease, now: Timestamp, hold: Duration) -> Result<()>;
+    /// [`crate::StoreError::Conflict`] when a job or delivery with this id exists; [`crate::StoreError::Corrupt`] when
+    /// the segment does not hold exactly one result.
+    async fn submit_test(&self, test: NewTest) -> Result<ClaimedDelivery>;
+
+    /// Tells which hosts are owed deliveries that are due and that nobody holds: each once in each lane, first attempts
+    /// before retries, in each lane at most `limit`, longest due first. Deliveries whose leases have run out count from
+    /// then on. What it costs grows with the number of hosts that are owed anything, and not with what they are owed.
+    async fn due_hosts(&self, now: Timestamp, limit: u32) -> Result<Vec<DueHost>>;
+
+    /// Claims deliveries that are due: of each share at most its limit, longest due first. They come in the order of the
+    /// shares.
+    async fn claim_deliveries(&self, claim: ClaimDeliveries) -> Result<Vec<ClaimedDelivery>>;
+
+    /// Makes leases hold until `now + hold`; tells for each, in the order given, whether it does. One that does not is
+    /// lost.
+    async fn renew_deliveries(&self, leases: Vec<DeliveryLease>, now: Timestamp, hold: Duration) -> Result<Vec<bool>>;
 
     /// Logs an attempt and what follows from it. `delivered_at` is set at the first `delivered`; a delivery that was
     /// delivered before stays so whatever a later attempt brings.
@@ -169,6 +182,36 @@ pub trait Store: Send + Sync + 'static {
     /// [`crate::StoreError::Conflict`] when the job's results were deleted.
     async fn replay_delivery(&self, scope: Scope, id: DeliveryId, now: Timestamp) -> Result<()>;
 
+    // ---- bulk replays
+
+    /// Counts the deliveries of a selection that could be replayed: those whose results were not deleted.
+    async fn count_deliveries(&self, scope: Scope, selection: Selection) -> Result<u64>;
+
+    /// Starts a bulk replay of the deliveries that are there. Those that come later do not belong to it.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when one with this id exists.
+    async fn submit_replay(&self, new: NewReplay) -> Result<Replay>;
+
+    /// Finds a bulk replay.
+    async fn replay(&self, scope: Scope, id: ReplayId) -> Result<Replay>;
+
+    /// Lists bulk replays, newest first.
+    async fn replays(&self, scope: Scope, page: Page<ReplayId>) -> Result<Vec<Replay>>;
+
+    /// Stops a bulk replay. What it has marked by then is sent all the same.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when it has ended, by itself or by this.
+    async fn cancel_replay(&self, scope: Scope, id: ReplayId, now: Timestamp) -> Result<()>;
+
+    /// Takes one bulk replay a step further: of those that can go on, the one that was advanced longest ago, new ones
+    /// before all. Looks at up to `limit` deliveries after the one it looked at last, and marks those that fit its
+    /// selection now as [`replay_delivery`](Self::replay_delivery) does; a delivery with a replay due or under way
+    /// counts as marked. Passes over those that do not fit (any more) or whose results were deleted. Stops while
+    /// `window` replays of its scope, whoever asked for them, are due or under way. Ends it when nothing is left.
+    async fn advance_replays(&self, now: Timestamp, limit: u32, window: u32) -> Result<Advance>;
+
     // ---- upkeep
 
     /// Frees every lease: to be called by a process that knows that no other lives, at its start.
@@ -180,7 +223,8 @@ pub trait Store: Send + Sync + 'static {
     async fn expire_results(&self, now: Timestamp, limit: u32) -> Result<Vec<JobId>>;
 
     /// Deletes up to `limit` jobs whose results were deleted and that ended before `before`, with their deliveries and
-    /// attempts, and idempotency keys older than 24 hours at `now`. Answers how many jobs were deleted.
+    /// attempts; also up to `limit` bulk replays that ended before `before`, and idempotency keys older than 24 hours at
+    /// `now`. Answers how many jobs were deleted.
     async fn delete_logs(&self, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64>;
 
     /// Picks from `ids` those of which no job with results is known: blobs kept for them are orphans.

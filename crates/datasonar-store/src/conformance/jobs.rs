@@ -17,7 +17,7 @@ pub async fn a_job_is_kept_as_submitted(store: Tested) {
         kind: new.kind,
         status: JobStatus::Pending,
         options: new.options,
-        webhook_url: new.webhook_url,
+        webhook_url: new.webhook.map(|webhook| webhook.url),
         created_at: at(0),
         started_at: None,
         completed_at: None,

@@ -285,7 +285,7 @@ impl Run {
 
     async fn deliver(&mut self) {
         let owed: HashSet<_> = self.jobs.values().filter_map(|job| job.delivery).collect();
-        let claimed = self.store.claim_deliveries(process(), ALL, at(self.now), LEASE).await.unwrap();
+        let claimed = claim_due(&self.store, ALL, at(self.now)).await;
         assert_eq!(claimed.len(), owed.len(), "{}", self.at);
         assert_eq!(claimed.iter().map(|claimed| claimed.delivery.id).collect::<HashSet<_>>(), owed, "{}", self.at);
         for claimed in &claimed {

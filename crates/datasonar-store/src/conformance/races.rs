@@ -85,7 +85,7 @@ pub async fn parallel_dispatchers_never_share_a_delivery(store: Tested) {
         dispatchers.spawn(async move {
             let mut mine = Vec::new();
             loop {
-                let claimed = store.claim_deliveries(process(), 3, at(10), LEASE).await.unwrap();
+                let claimed = claim_due(&store, 3, at(10)).await;
                 if claimed.is_empty() {
                     return mine;
                 }

@@ -121,11 +121,11 @@ pub async fn a_replay_outlives_the_one_who_held_before(store: Tested) {
     let held = claim_delivery(&store, at(10)).await;
     let (_, second) = ended(&store, scope).await;
     // Takes one and sees that the other's lease has run out as well.
-    let claimed = store.claim_deliveries(process(), 0, at(100), LEASE).await.unwrap();
+    let claimed = claim_shares(&store, Vec::new(), at(100)).await;
     assert!(claimed.is_empty());
     store.replay_delivery(scope, first, at(101)).await.unwrap();
     succeed(&store, &held, at(102)).await;
-    let claimed = store.claim_deliveries(process(), ALL, at(103), LEASE).await.unwrap();
+    let claimed = claim_due(&store, ALL, at(103)).await;
     let due: Vec<_> = claimed.iter().map(|claimed| (claimed.delivery.id, claimed.delivery.next_trigger)).collect();
     assert_eq!(due, [(second, Trigger::Automatic), (first, Trigger::Replay)]);
 }

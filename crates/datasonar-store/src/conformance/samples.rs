@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::{
-    AccountId, Attempt, AttemptError, AttemptId, ClaimTasks, ClaimedDelivery, ClaimedTask, DeliveryId, DeliveryStatus,
-    Environment, Finish, FinishTask, Idempotency, JobId, JobInput, JobKind, NewJob, NewSecret, NewTask, ProcessId,
-    Scope, SecretId, Segment, SegmentData, Store, Submission, TaskLease, Timings, Verdict,
+    AccountId, Attempt, AttemptError, AttemptId, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, DeliveryId,
+    DeliveryLease, DeliveryStatus, Environment, Finish, FinishTask, Idempotency, JobId, JobInput, JobKind, Lane,
+    NewJob, NewSecret, NewTask, NewTest, ProcessId, Scope, SecretId, Segment, SegmentData, Share, Store, Submission,
+    TaskLease, Timings, Verdict, Webhook,
 };
 
 /// The store under test.
@@ -69,7 +70,7 @@ pub fn batch(scope: Scope, tasks: u32) -> NewJob {
         scope,
         kind: JobKind::Batch,
         options: r#"{"format":"markdown"}"#.to_owned(),
-        webhook_url: Some("https://example.com/hook".to_owned()),
+        webhook: Some(endpoint("example.com")),
         input: JobInput::Blob(format!("inputs/{id}")),
         tasks: (0..tasks)
             .map(|seq| NewTask { input_offset: u64::from(seq) * 250, input_bytes: 250, urls: 10 })
@@ -86,6 +87,30 @@ pub fn scrape(scope: Scope) -> NewJob {
     NewJob { kind: JobKind::Scrape, input: JobInput::Inline(url), tasks: vec![task], ..batch(scope, 0) }
 }
 
+/// An endpoint on a host.
+pub fn endpoint(host: &str) -> Webhook {
+    Webhook { url: format!("https://{host}/hook"), host: host.to_owned() }
+}
+
+/// A trial of an endpoint at `at(0)`.
+pub fn trial(scope: Scope) -> NewTest {
+    let (job, delivery) = (JobId(uuid()), DeliveryId(uuid()));
+    let bytes = br#"{"test":true}"#.to_vec();
+    let segment = Segment { first: 0, count: 1, raw_bytes: 13, sha256: [3; 32], data: SegmentData::Inline(bytes) };
+    NewTest {
+        job,
+        delivery,
+        scope,
+        webhook: endpoint("example.com"),
+        options: "{}".to_owned(),
+        segment,
+        owner: process(),
+        now: at(0),
+        lease: LEASE,
+        retention: RETENTION,
+    }
+}
+
 /// The same job, with an idempotency key.
 pub fn keyed(job: NewJob, key: &str, fingerprint: u8) -> NewJob {
     let answer = format!(r#"{{"job_id":"{}"}}"#, job.id);
@@ -95,7 +120,7 @@ pub fn keyed(job: NewJob, key: &str, fingerprint: u8) -> NewJob {
 
 /// The same job, without an endpoint.
 pub fn silent(job: NewJob) -> NewJob {
-    NewJob { webhook_url: None, ..job }
+    NewJob { webhook: None, ..job }
 }
 
 /// Submits a job that is to be accepted.
@@ -187,16 +212,47 @@ pub async fn ended(store: &Tested, scope: Scope) -> (JobId, DeliveryId) {
     (job, run_all(store).await.unwrap())
 }
 
+/// A share of a claim.
+pub fn share(host: &str, lane: Lane, limit: u32) -> Share {
+    Share { host: host.to_owned(), lane, limit }
+}
+
+/// Claims exactly these shares.
+pub async fn claim_shares(store: &Tested, shares: Vec<Share>, now: Timestamp) -> Vec<ClaimedDelivery> {
+    store.claim_deliveries(ClaimDeliveries { owner: process(), shares, now, lease: LEASE }).await.unwrap()
+}
+
+/// Claims at most `limit` of what is due in each lane of each host.
+pub async fn claim_due(store: &Tested, limit: u32, now: Timestamp) -> Vec<ClaimedDelivery> {
+    let hosts = store.due_hosts(now, ALL).await.unwrap();
+    claim_shares(store, hosts.iter().map(|due| share(&due.host, due.lane, limit)).collect(), now).await
+}
+
+/// Submits a scrape whose endpoint is on a host and runs it to its end at a time; answers its delivery.
+pub async fn owed(store: &Tested, scope: Scope, host: &str, now: Timestamp) -> DeliveryId {
+    submit(store, NewJob { webhook: Some(endpoint(host)), ..scrape(scope) }).await;
+    let task = claim(store, 1).await.remove(0);
+    match store.finish_task(FinishTask { now, ..outcome(&task) }).await.unwrap() {
+        Finish::Job { delivery: Some(delivery) } => delivery,
+        other => panic!("it owes nothing: {other:?}"),
+    }
+}
+
 /// Claims the one delivery that is due.
 pub async fn claim_delivery(store: &Tested, now: Timestamp) -> ClaimedDelivery {
-    let mut claimed = store.claim_deliveries(process(), ALL, now, LEASE).await.unwrap();
+    let mut claimed = claim_due(store, ALL, now).await;
     assert_eq!(claimed.len(), 1, "one delivery is due");
     claimed.remove(0)
 }
 
 /// How many deliveries could be claimed at a time; claims them.
 pub async fn due(store: &Tested, now: Timestamp) -> usize {
-    store.claim_deliveries(process(), ALL, now, LEASE).await.unwrap().len()
+    claim_due(store, ALL, now).await.len()
+}
+
+/// Whether a lease could be renewed; renews it.
+pub async fn renew(store: &Tested, lease: DeliveryLease, now: Timestamp) -> bool {
+    store.renew_deliveries(vec![lease], now, LEASE).await.unwrap() == [true]
 }
 
 /// The attempt that follows from a claim.

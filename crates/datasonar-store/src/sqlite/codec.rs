@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::fault::corrupt;
 use crate::{
-    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, ProcessId, Result,
-    SecretId, Trigger,
+    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, Lane, ProcessId,
+    ReplayId, ReplayStatus, Result, SecretId, Trigger,
 };
 
 macro_rules! ids {
@@ -30,7 +30,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId);
+ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId, ReplayId);
 
 macro_rules! names {
     ($($name:ident),*) => {$(
@@ -48,7 +48,7 @@ macro_rules! names {
     )*};
 }
 
-names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger);
+names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus);
 
 /// A time as it stands in a row: what is finer than a millisecond is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

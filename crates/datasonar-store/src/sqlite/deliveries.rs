@@ -4,14 +4,15 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::accounts::scope;
 use super::codec::{Millis, last_id, time};
-use crate::{Delivery, DeliveryFilter, DeliveryId, Page, Result, Scope, StoreError, Trigger};
+use crate::{Delivery, DeliveryFilter, DeliveryId, Lane, Page, Result, Scope, StoreError, Trigger};
 
 /// The beginning of every statement that reads whole deliveries.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, job, account, environment, url, status, created_at, first_attempt_at, last_attempt_at,
-            next_attempt_at, delivered_at, attempts, automatic_attempts, next_trigger, replay_requested_at, epoch
+            "SELECT id, job, account, environment, url, host, status, created_at, first_attempt_at, last_attempt_at,
+            next_attempt_at, delivered_at, attempts, automatic_attempts, next_trigger, lane, replay_requested_at,
+            epoch
             FROM deliveries ",
             $rest
         )
@@ -62,6 +63,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         job: row.get("job")?,
         scope: scope(row)?,
         url: row.get("url")?,
+        host: row.get("host")?,
         status: row.get("status")?,
         created_at: row.get::<_, Millis>("created_at")?.0,
         first_attempt_at: time(row, "first_attempt_at")?,
@@ -71,7 +73,13 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         attempts: row.get("attempts")?,
         automatic_attempts: row.get("automatic_attempts")?,
         next_trigger: row.get("next_trigger")?,
+        lane: row.get("lane")?,
     })
+}
+
+/// The lane of an attempt, by what sets it off and how many attempts of the schedule came before it.
+pub(super) const fn lane(trigger: Trigger, automatic_attempts: u32) -> Lane {
+    if matches!(trigger, Trigger::Automatic) && automatic_attempts > 0 { Lane::Retry } else { Lane::First }
 }
 
 /// The trigger of the attempt that a claim makes.

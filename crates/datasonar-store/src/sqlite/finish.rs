@@ -7,8 +7,8 @@ use super::codec::{Json, Millis, count, later, unsigned};
 use super::fault::corrupt;
 use super::tasks::add_claimable;
 use crate::{
-    DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Result, Scope, Segment,
-    SegmentData, StoreError, Trigger, UsageSample,
+    DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Lane, Result, Scope, Segment,
+    SegmentData, StoreError, Trigger, UsageSample, Webhook,
 };
 
 pub(super) fn finish(connection: &Connection, finish: &FinishTask) -> Result<Finish> {
@@ -18,7 +18,7 @@ pub(super) fn finish(connection: &Connection, finish: &FinishTask) -> Result<Fin
         // Its lease had run out, and nobody has claimed it since.
         add_claimable(connection, finish.lease.job, -1)?;
     }
-    insert_segments(connection, finish)?;
+    insert_segments(connection, finish.lease.job, finish.lease.seq, &finish.segments)?;
     close_task(connection, finish)?;
     add_usage(
         connection,
@@ -81,19 +81,19 @@ fn check(finish: &FinishTask, task: &Task) -> Result<()> {
     Ok(())
 }
 
-fn insert_segments(connection: &Connection, finish: &FinishTask) -> Result<()> {
+pub(super) fn insert_segments(connection: &Connection, job: JobId, seq: u32, segments: &[Segment]) -> Result<()> {
     const INSERT: &str = "INSERT INTO segments
         (job, seq, position, first, count, raw_bytes, sha256, blob_key, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let mut insert = connection.prepare_cached(INSERT)?;
-    for (position, segment) in finish.segments.iter().enumerate() {
+    for (position, segment) in segments.iter().enumerate() {
         let Segment { first, count: results, raw_bytes, sha256, data } = segment;
         let (key, bytes) = match data {
             SegmentData::Blob(key) => (Some(key), None),
             SegmentData::Inline(bytes) => (None, Some(bytes)),
         };
         insert.execute(params![
-            finish.lease.job,
-            finish.lease.seq,
+            job,
+            seq,
             position as i64,
             count(*first),
             results,
@@ -118,19 +118,20 @@ struct Counted {
     tasks_left: i64,
     kind: JobKind,
     cancelled: bool,
-    webhook_url: Option<String>,
+    webhook: Option<Webhook>,
 }
 
 fn count_task(connection: &Connection, finish: &FinishTask) -> Result<Counted> {
     const UPDATE: &str = "UPDATE jobs SET tasks_left = tasks_left - 1, succeeded = succeeded + ?,
         failed = failed + ?, segments = segments + ?, result_bytes = result_bytes + ? WHERE id = ?
-        RETURNING tasks_left, kind, cancelled_at IS NOT NULL AS cancelled, webhook_url";
+        RETURNING tasks_left, kind, cancelled_at IS NOT NULL AS cancelled, webhook_url, webhook_host";
     let read = |row: &Row<'_>| {
+        let (url, host): (Option<String>, Option<String>) = (row.get("webhook_url")?, row.get("webhook_host")?);
         Ok(Counted {
             tasks_left: row.get("tasks_left")?,
             kind: row.get("kind")?,
             cancelled: row.get("cancelled")?,
-            webhook_url: row.get("webhook_url")?,
+            webhook: url.zip(host).map(|(url, host)| Webhook { url, host }),
         })
     };
     let raw_bytes = finish.segments.iter().map(|segment| segment.raw_bytes).sum();
@@ -147,7 +148,7 @@ fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Coun
     let error = match (job.cancelled, job.kind) {
         (true, _) => Some(JobError { code: "cancelled".to_owned(), message: "the job was cancelled".to_owned() }),
         (false, JobKind::Scrape) => finish.page_error.clone(),
-        (false, JobKind::Batch | JobKind::Crawl) => None,
+        (false, JobKind::Batch | JobKind::Crawl | JobKind::Test) => None,
     };
     let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Completed };
     connection.prepare_cached(UPDATE)?.execute(params![
@@ -157,25 +158,27 @@ fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Coun
         later(finish.now, finish.retention),
         finish.lease.job
     ])?;
-    let Some(url) = job.webhook_url else { return Ok(None) };
-    owe(connection, finish, finish.lease.job, scope, &url)?;
+    let Some(webhook) = job.webhook else { return Ok(None) };
+    owe(connection, finish, finish.lease.job, scope, &webhook)?;
     Ok(Some(finish.delivery))
 }
 
 /// Owes the job's one delivery, at once.
-fn owe(connection: &Connection, finish: &FinishTask, job: JobId, scope: Scope, url: &str) -> Result<()> {
+fn owe(connection: &Connection, finish: &FinishTask, job: JobId, scope: Scope, webhook: &Webhook) -> Result<()> {
     const INSERT: &str = "INSERT INTO deliveries
-        (id, job, account, environment, url, status, created_at, next_attempt_at, next_trigger)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8)";
+        (id, job, account, environment, url, host, status, created_at, next_attempt_at, next_trigger, lane, era)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, (SELECT value FROM meta WHERE name = 'replays'))";
     connection.prepare_cached(INSERT)?.execute(params![
         finish.delivery,
         job,
         scope.account,
         scope.environment,
-        url,
+        webhook.url,
+        webhook.host,
         DeliveryStatus::Pending,
         Millis(finish.now),
-        Trigger::Automatic
+        Trigger::Automatic,
+        Lane::First
     ])?;
     Ok(())
 }

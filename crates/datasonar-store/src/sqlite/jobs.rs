@@ -59,6 +59,15 @@ pub(super) fn jobs(connection: &Connection, scope: Scope, filter: JobFilter, pag
     Ok(rows?)
 }
 
+pub(super) fn ended(connection: &Connection, scope: Scope, after: (Timestamp, JobId), limit: u32) -> Result<Vec<Job>> {
+    const SELECT: &str = select!(
+        "WHERE j.account = ? AND j.environment = ? AND j.completed_at IS NOT NULL AND (j.completed_at, j.id) > (?, ?)
+        ORDER BY j.completed_at, j.id LIMIT ?"
+    );
+    let (at, id) = after;
+    Ok(collect(connection, SELECT, params![scope.account, scope.environment, Millis(at), id, limit])?)
+}
+
 fn collect(connection: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<Job>> {
     connection.prepare_cached(sql)?.query_map(params, read)?.collect()
 }

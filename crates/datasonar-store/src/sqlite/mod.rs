@@ -12,10 +12,12 @@
 
 mod accounts;
 mod attempts;
+mod bulk;
 mod claim;
 mod codec;
 mod deliveries;
 mod dispatch;
+mod due;
 mod fair;
 mod fault;
 mod finish;
@@ -29,6 +31,7 @@ mod submit;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod upkeep;
 mod writer;
 

@@ -14,8 +14,12 @@ use super::{Threading, writer};
 use crate::{Result, StoreError};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.
-static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../migrations/sqlite/0001_initial.sql"))]));
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::new(vec![
+        M::up(include_str!("../migrations/sqlite/0001_initial.sql")),
+        M::up(include_str!("../migrations/sqlite/0002_lanes_and_replays.sql")),
+    ])
+});
 
 /// What every connection is set to. `FULL` syncs the log at each commit: an answered step survives a power cut.
 const SETTINGS: &str = "

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    SqliteStore, accounts, attempts, claim, deliveries, dispatch, finish, jobs, replay, secrets, submit, tasks, upkeep,
+    SqliteStore, accounts, attempts, bulk, claim, deliveries, dispatch, due, finish, jobs, replay, secrets, submit,
+    tasks, trial, upkeep,
 };
 use crate::{
-    Account, AccountId, Attempt, Caller, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery, DeliveryFilter,
-    DeliveryId, DeliveryLease, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey,
-    NewSecret, Page, ProcessId, Renewal, Result, Scope, Secret, Setup, Store, Submission, TaskLease, Totals, Usage,
-    UsageSample, Verdict,
+    Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
+    DeliveryFilter, DeliveryId, DeliveryLease, DueHost, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key,
+    KeyId, NewJob, NewKey, NewReplay, NewSecret, NewTest, Page, Renewal, Replay, ReplayId, Result, Scope, Secret,
+    Selection, Setup, Store, Submission, TaskLease, Totals, Usage, UsageSample, Verdict,
 };
 
 #[async_trait]
@@ -69,6 +70,10 @@ impl Store for SqliteStore {
         self.read(move |c| jobs::jobs(c, scope, filter, page)).await
     }
 
+    async fn ended_jobs(&self, scope: Scope, after: (Timestamp, JobId), limit: u32) -> Result<Vec<Job>> {
+        self.read(move |c| jobs::ended(c, scope, after, limit)).await
+    }
+
     async fn cancel_job(&self, scope: Scope, id: JobId, now: Timestamp) -> Result<()> {
         self.write(move |c| jobs::cancel(c, scope, id, now)).await
     }
@@ -93,18 +98,24 @@ impl Store for SqliteStore {
         self.write(move |c| tasks::release(c, &leases)).await
     }
 
-    async fn claim_deliveries(
-        &self,
-        owner: ProcessId,
-        limit: u32,
-        now: Timestamp,
-        lease: Duration,
-    ) -> Result<Vec<ClaimedDelivery>> {
-        self.write(move |c| dispatch::claim(c, owner, limit, now, lease)).await
+    async fn submit_test(&self, test: NewTest) -> Result<ClaimedDelivery> {
+        self.write(move |c| trial::submit(c, &test)).await
     }
 
-    async fn renew_delivery(&self, lease: DeliveryLease, now: Timestamp, hold: Duration) -> Result<()> {
-        self.write(move |c| dispatch::renew(c, lease, now, hold)).await
+    /// One transaction of two: what was looked at in the first is forgotten when the second is needed.
+    async fn due_hosts(&self, now: Timestamp, limit: u32) -> Result<Vec<DueHost>> {
+        match self.read(move |c| due::look(c, now, limit)).await? {
+            due::Look::Hosts(hosts) => Ok(hosts),
+            due::Look::Lapsed => self.write(move |c| due::take_back_and_look(c, now, limit)).await,
+        }
+    }
+
+    async fn claim_deliveries(&self, claim: ClaimDeliveries) -> Result<Vec<ClaimedDelivery>> {
+        self.write(move |c| dispatch::claim(c, &claim)).await
+    }
+
+    async fn renew_deliveries(&self, leases: Vec<DeliveryLease>, now: Timestamp, hold: Duration) -> Result<Vec<bool>> {
+        self.write(move |c| dispatch::renew(c, &leases, now, hold)).await
     }
 
     async fn finish_attempt(
@@ -139,6 +150,30 @@ impl Store for SqliteStore {
 
     async fn replay_delivery(&self, scope: Scope, id: DeliveryId, now: Timestamp) -> Result<()> {
         self.write(move |c| replay::replay(c, scope, id, now)).await
+    }
+
+    async fn count_deliveries(&self, scope: Scope, selection: Selection) -> Result<u64> {
+        self.read(move |c| bulk::count_deliveries(c, scope, &selection)).await
+    }
+
+    async fn submit_replay(&self, new: NewReplay) -> Result<Replay> {
+        self.write(move |c| bulk::submit(c, &new)).await
+    }
+
+    async fn replay(&self, scope: Scope, id: ReplayId) -> Result<Replay> {
+        self.read(move |c| bulk::replay(c, scope, id)).await
+    }
+
+    async fn replays(&self, scope: Scope, page: Page<ReplayId>) -> Result<Vec<Replay>> {
+        self.read(move |c| bulk::replays(c, scope, page)).await
+    }
+
+    async fn cancel_replay(&self, scope: Scope, id: ReplayId, now: Timestamp) -> Result<()> {
+        self.write(move |c| bulk::cancel(c, scope, id, now)).await
+    }
+
+    async fn advance_replays(&self, now: Timestamp, limit: u32, window: u32) -> Result<Advance> {
+        self.write(move |c| bulk::advance(c, now, limit, window)).await
     }
 
     async fn free_leases(&self) -> Result<()> {

@@ -75,8 +75,8 @@ fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, no
 
 fn insert_job(connection: &Connection, job: &NewJob) -> Result<()> {
     const INSERT: &str = "INSERT INTO jobs
-        (id, account, environment, kind, status, options, webhook_url, created_at, total, tasks_left, tasks_claimable)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
+        (id, account, environment, kind, status, options, webhook_url, webhook_host, created_at, total, tasks_left,
+        tasks_claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
     let total = job.tasks.iter().map(|task| u64::from(task.urls)).sum();
     connection.prepare_cached(INSERT)?.execute(params![
         job.id,
@@ -85,7 +85,8 @@ fn insert_job(connection: &Connection, job: &NewJob) -> Result<()> {
         job.kind,
         JobStatus::Pending,
         job.options,
-        job.webhook_url,
+        job.webhook.as_ref().map(|webhook| &webhook.url),
+        job.webhook.as_ref().map(|webhook| &webhook.host),
         Millis(job.created_at),
         count(total),
         job.tasks.len() as i64,

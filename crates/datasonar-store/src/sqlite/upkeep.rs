@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::codec::{Millis, count, unsigned};
-use super::{dispatch, tasks};
+use super::{bulk, dispatch, tasks};
 use crate::{JobId, Result, Totals};
 
 /// For how long an idempotency key counts.
@@ -21,7 +21,7 @@ pub(super) fn free_leases(connection: &Connection) -> Result<()> {
 pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<JobId>> {
     const SELECT: &str = "SELECT id FROM jobs j INDEXED BY jobs_kept
         WHERE results_deleted = 0 AND expires_at IS NOT NULL AND expires_at <= ?
-        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.id AND d.next_attempt_at IS NOT NULL)
+        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.id AND (d.next_attempt_at IS NOT NULL OR d.lease_expires_at IS NOT NULL))
         ORDER BY expires_at LIMIT ?";
     const DELETE: [&str; 3] =
         ["DELETE FROM segments WHERE job = ?", "DELETE FROM tasks WHERE job = ?", "DELETE FROM inputs WHERE job = ?"];
@@ -51,6 +51,7 @@ pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Times
             connection.prepare_cached(statement)?.execute([job])?;
         }
     }
+    bulk::delete_ended(connection, before, limit)?;
     let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
     connection.prepare_cached(DELETE_KEYS)?.execute(params![oldest, KEYS])?;
     Ok(jobs.len() as u64)

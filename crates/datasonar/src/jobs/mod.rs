@@ -9,7 +9,8 @@ mod urls;
 use std::sync::Arc;
 
 use datasonar_net::AddressPolicy;
-use datasonar_store::{Idempotency, JobId, JobKind, NewJob, Scope, Store, StoreError, Submission};
+use datasonar_store::{Idempotency, JobId, JobKind, NewJob, Scope, Store, StoreError, Submission, Webhook};
+use url::Url;
 
 pub use options::{JobOptions, Payload, PayloadKind};
 pub use results::{ByteStream, Results, ResultsError};
@@ -101,7 +102,7 @@ impl Jobs {
                 scope: new.scope,
                 kind: new.kind,
                 options: serde_json::to_string(&new.options).expect("options have string keys only"),
-                webhook_url: new.webhook_url,
+                webhook: new.webhook_url.map(|url| Webhook { host: endpoint_host(&url), url }),
                 input: new.urls.input,
                 tasks: new.urls.tasks,
                 created_at: self.clock.now(),
@@ -130,5 +131,30 @@ impl Jobs {
         self.wake.leases().notify_one();
         self.wake.tasks().notify_one();
         Ok(())
+    }
+}
+
+/// The host and port of an endpoint, by which deliveries are kept apart: in lower case, without the default port.
+pub fn endpoint_host(url: &str) -> String {
+    let Ok(url) = Url::parse(url) else { return String::new() };
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::endpoint_host;
+
+    #[test]
+    fn hosts_of_endpoints() {
+        for (url, host) in [
+            ("https://Hooks.Example/a?b#c", "hooks.example"),
+            ("HTTPS://hooks.example:443", "hooks.example"),
+            ("https://hooks.example:8443/a", "hooks.example:8443"),
+            ("https://[2001:DB8::1]:9/a", "[2001:db8::1]:9"),
+            ("not a URL", ""),
+        ] {
+            assert_eq!(endpoint_host(url), host, "{url}");
+        }
     }
 }

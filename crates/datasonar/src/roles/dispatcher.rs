@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use datasonar_store::{ClaimedDelivery, DeliveryStatus, ProcessId, Store, StoreError};
+use datasonar_store::{ClaimDeliveries, ClaimedDelivery, DeliveryStatus, DueHost, ProcessId, Share, Store, StoreError};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -94,9 +94,18 @@ impl Dispatcher {
             return;
         }
         let limit = u32::try_from(room).unwrap_or(1);
-        let claimed = steady(&parts.health, "dispatcher", || {
-            parts.store.claim_deliveries(parts.owner, limit, parts.clock.now(), LEASE)
-        });
+        let now = parts.clock.now();
+        let claimed = async {
+            let hosts = steady(&parts.health, "dispatcher", || parts.store.due_hosts(now, limit)).await?;
+            if hosts.is_empty() {
+                return Ok(Vec::new());
+            }
+            let each = limit / u32::try_from(hosts.len().min(room)).unwrap_or(limit);
+            let share = |due: DueHost| Share { host: due.host, lane: due.lane, limit: each };
+            let shares = hosts.into_iter().take(room).map(share).collect();
+            let claim = ClaimDeliveries { owner: parts.owner, shares, now, lease: LEASE };
+            steady(&parts.health, "dispatcher", || parts.store.claim_deliveries(claim.clone())).await
+        };
         match claimed.await {
             Ok(claimed) => {
                 for delivery in claimed {
@@ -132,9 +141,10 @@ async fn attempt(parts: DispatcherParts, claimed: ClaimedDelivery) {
     let renew = async {
         loop {
             tokio::time::sleep(RENEW).await;
-            let renewed =
-                steady(&parts.health, "dispatcher", || parts.store.renew_delivery(lease, parts.clock.now(), LEASE));
-            if renewed.await.is_err() {
+            let renewed = steady(&parts.health, "dispatcher", || {
+                parts.store.renew_deliveries(vec![lease], parts.clock.now(), LEASE)
+            });
+            if !matches!(renewed.await.as_deref(), Ok([true])) {
                 return;
             }
         }
