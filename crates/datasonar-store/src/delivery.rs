@@ -78,6 +78,8 @@ pub struct Delivery {
     pub attempts: u32,
     /// How many of them the retry schedule made.
     pub automatic_attempts: u32,
+    /// Whether the schedule has made its last: a replay that fails does not begin it again.
+    pub schedule_ended: bool,
     /// The trigger of the next attempt.
     pub next_trigger: Trigger,
     /// The lane of the next attempt.

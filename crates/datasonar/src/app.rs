@@ -14,6 +14,7 @@ use crate::{
     jobs::{Jobs, Results},
     scrape::Scraper,
     wake::Wake,
+    webhook::test_event::TestEvents,
 };
 
 /// The parts of a running server.
@@ -41,6 +42,8 @@ pub struct App {
     pub results: Results,
     /// Turns a URL into a page result.
     pub scraper: Arc<Scraper>,
+    /// Sends test events.
+    pub test_events: TestEvents,
     /// Wakes the loops of this process.
     pub wake: Wake,
     /// What keeps this process from being ready, if anything does.

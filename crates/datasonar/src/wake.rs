@@ -15,6 +15,8 @@ struct Bells {
     tasks: Notify,
     deliveries: Notify,
     leases: Notify,
+    replays: Notify,
+    ended: Notify,
 }
 
 impl Wake {
@@ -26,6 +28,16 @@ impl Wake {
     /// Rung when a delivery may be due.
     pub fn deliveries(&self) -> &Notify {
         &self.0.deliveries
+    }
+
+    /// Rung when a bulk replay was asked for.
+    pub fn replays(&self) -> &Notify {
+        &self.0.replays
+    }
+
+    /// Rung, for all who wait, when a job has ended.
+    pub fn ended(&self) -> &Notify {
+        &self.0.ended
     }
 
     /// Rung when a job was cancelled, so that workers look at their leases.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datasonar_net::{Client, ClientOptions, FetchErrorKind, PostErrorKind};
+use datasonar_net::{Client, ClientOptions, FetchErrorKind};
 use http::Response;
 use http_body_util::Full;
 use hyper::service::service_fn;

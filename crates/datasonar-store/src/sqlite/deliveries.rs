@@ -11,7 +11,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, job, account, environment, url, host, status, created_at, first_attempt_at, last_attempt_at,
-            next_attempt_at, delivered_at, attempts, automatic_attempts, next_trigger, lane, replay_requested_at,
+            next_attempt_at, delivered_at, attempts, automatic_attempts, schedule_ended, next_trigger, lane, replay_requested_at,
             epoch
             FROM deliveries ",
             $rest
@@ -72,6 +72,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         delivered_at: time(row, "delivered_at")?,
         attempts: row.get("attempts")?,
         automatic_attempts: row.get("automatic_attempts")?,
+        schedule_ended: row.get("schedule_ended")?,
         next_trigger: row.get("next_trigger")?,
         lane: row.get("lane")?,
     })

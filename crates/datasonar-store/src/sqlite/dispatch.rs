@@ -161,8 +161,8 @@ pub(super) fn finish(
     let status = if delivered_at.is_some() { DeliveryStatus::Delivered } else { verdict.status };
     let automatic_attempts = delivery.automatic_attempts + u32::from(attempt.trigger == Trigger::Automatic);
     const UPDATE: &str = "UPDATE deliveries SET status = ?, first_attempt_at = ?, last_attempt_at = ?,
-        next_attempt_at = ?, delivered_at = ?, attempts = attempts + 1, automatic_attempts = ?, next_trigger = ?,
-        lane = ?, replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?";
+        next_attempt_at = ?, delivered_at = ?, attempts = attempts + 1, automatic_attempts = ?, schedule_ended = ?,
+        next_trigger = ?, lane = ?, replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?";
     connection.prepare_cached(UPDATE)?.execute(params![
         status,
         Millis(delivery.first_attempt_at.unwrap_or(attempt.started_at)),
@@ -170,6 +170,7 @@ pub(super) fn finish(
         next_attempt_at.map(Millis),
         delivered_at.map(Millis),
         automatic_attempts,
+        delivery.schedule_ended || verdict.next_attempt_at.is_none(),
         next_trigger,
         deliveries::lane(next_trigger, automatic_attempts),
         delivery.id

@@ -59,8 +59,8 @@ fn insert_task(connection: &Connection, test: &NewTest) -> Result<()> {
 fn insert_delivery(connection: &Connection, test: &NewTest) -> Result<()> {
     const INSERT: &str = "INSERT INTO deliveries
         (id, job, account, environment, url, host, status, created_at, next_trigger, lane, epoch, owner,
-        lease_expires_at, era)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT value FROM meta WHERE name = 'replays'))";
+        lease_expires_at, schedule_ended, era)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, (SELECT value FROM meta WHERE name = 'replays'))";
     connection.prepare_cached(INSERT)?.execute(params![
         test.delivery,
         test.job,

@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    body::Body,
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -14,9 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     auth::Caller,
-    jobs::{Queried, choice, cursor, id, next_cursor, sized},
+    jobs::{Queried, choice, cursor, id, next_cursor, send_payload},
     problem::Problem,
-    scrape::json,
     types::{self, DeliveryView, List},
 };
 use crate::app::App;
@@ -104,11 +102,7 @@ async fn payload(
 ) -> Result<Response, Problem> {
     let delivery = find(&app, scope, &delivery_id).await?;
     let job = app.store.job(scope, delivery.job).await?;
-    if job.results_deleted {
-        return Err(Problem::new(StatusCode::GONE, "the result has expired and was deleted"));
-    }
-    let (length, body) = app.results.payload(&job);
-    Ok(sized(json(StatusCode::OK, Body::from_stream(body)), length))
+    send_payload(&app, &job)
 }
 
 /// Send a delivery again, now, whatever its status: the same id, the same bytes.

@@ -38,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list))
         .routes(routes!(show, cancel))
         .routes(routes!(results))
+        .routes(routes!(payload))
 }
 
 /// Queue one URL.
@@ -52,7 +53,7 @@ async fn scrape_async(State(app): State<App>, Caller(scope): Caller, request: Re
     let (own, _, options) =
         split::<Single>(&app, fields.members, &["url", "webhook_url", "webhook_payload", "webhook_max_bytes"])?;
     check_endpoint(&app, own.webhook_url.as_deref())?;
-    let payload = payload(&app, own.webhook_payload, own.webhook_max_bytes)?;
+    let payload = payload_options(&app, own.webhook_payload, own.webhook_max_bytes)?;
     if !is_fetchable(&app, &own.url) {
         return Err(Problem::field("/url", "is not a URL that can be fetched: http or https, with a public host"));
     }
@@ -80,7 +81,7 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
         batch(request, app.settings.max_request_bytes, app.jobs.urls(id)).await?;
     let (own, _, options) = split::<Endpoint>(&app, members, &["webhook_url", "webhook_payload", "webhook_max_bytes"])?;
     check_endpoint(&app, own.webhook_url.as_deref())?;
-    let payload = payload(&app, own.webhook_payload, own.webhook_max_bytes)?;
+    let payload = payload_options(&app, own.webhook_payload, own.webhook_max_bytes)?;
     let urls = urls.ok_or_else(|| Problem::field("/urls", "is missing"))?;
     if urls.count() == 0 {
         return Err(Problem::field("/urls", "is empty"));
@@ -138,7 +139,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// What a job's webhook is to carry.
-fn payload(app: &App, kind: Option<PayloadKind>, max_bytes: Option<u64>) -> Result<Payload, Problem> {
+fn payload_options(app: &App, kind: Option<PayloadKind>, max_bytes: Option<u64>) -> Result<Payload, Problem> {
     if max_bytes == Some(0) {
         return Err(Problem::field("/webhook_max_bytes", "must be at least 1"));
     }
@@ -146,7 +147,7 @@ fn payload(app: &App, kind: Option<PayloadKind>, max_bytes: Option<u64>) -> Resu
 }
 
 /// An endpoint must be https and must not be visibly private. Its address is checked again at each connection.
-fn check_endpoint(app: &App, endpoint: Option<&str>) -> Result<(), Problem> {
+pub(super) fn check_endpoint(app: &App, endpoint: Option<&str>) -> Result<(), Problem> {
     let Some(endpoint) = endpoint else { return Ok(()) };
     let refuse = |why: String| Err(Problem::field("/webhook_url", why));
     if endpoint.len() > MAX_WEBHOOK_URL_BYTES {
@@ -263,6 +264,36 @@ async fn show(
     let length = head.len() as u64 + length + 1;
     let part = |bytes: Bytes| std::future::ready(Ok(bytes)).into_stream();
     let body = part(head.into()).chain(result).chain(part(Bytes::from_static(b"}")));
+    Ok(sized(json(StatusCode::OK, Body::from_stream(body)), length))
+}
+
+/// Read the body of a job's webhook, whether it has an endpoint or not.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/payload", tag = "Jobs", params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, description = "The exact bytes that are sent", content_type = "application/json"),
+        (status = 409, description = "The job has not ended"),
+        (status = 410, description = "The result has expired"),
+    )
+)]
+async fn payload(
+    State(app): State<App>,
+    Caller(scope): Caller,
+    Path(job_id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = find(&app, scope, &job_id).await?;
+    if !job.status.has_ended() {
+        return Err(Problem::new(StatusCode::CONFLICT, "the job has not ended"));
+    }
+    send_payload(&app, &job)
+}
+
+/// The body of a job's webhook, with its length.
+pub(super) fn send_payload(app: &App, job: &Job) -> Result<Response, Problem> {
+    if job.results_deleted {
+        return Err(Problem::new(StatusCode::GONE, "the result has expired and was deleted"));
+    }
+    let (length, body) = app.results.payload(job);
     Ok(sized(json(StatusCode::OK, Body::from_stream(body)), length))
 }
 

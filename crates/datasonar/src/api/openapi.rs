@@ -11,9 +11,9 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    deliveries, health, jobs, me,
+    deliveries, health, jobs, listen, me,
     problem::{PROBLEM_JSON, Problem},
-    scrape, webhooks,
+    replays, scrape, webhooks,
 };
 use crate::app::App;
 
@@ -56,6 +56,8 @@ pub(super) fn assemble() -> (Router<App>, openapi::OpenApi) {
         .merge(scrape::routes())
         .merge(jobs::routes())
         .merge(deliveries::routes())
+        .merge(replays::routes())
+        .merge(listen::routes())
         .merge(webhooks::routes())
         .merge(me::routes())
         .merge(health::routes())

@@ -313,6 +313,29 @@ impl From<&Attempt> for AttemptView {
     }
 }
 
+/// What came of a test event.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TestView {
+    /// The delivery it is logged as.
+    #[schema(format = Uuid)]
+    delivery_id: String,
+    /// The made-up job.
+    #[schema(format = Uuid)]
+    job_id: String,
+    #[serde(flatten)]
+    attempt: AttemptView,
+}
+
+impl TestView {
+    pub(super) fn new(delivery: &Delivery, attempt: &Attempt) -> Self {
+        Self {
+            delivery_id: delivery.id.to_string(),
+            job_id: delivery.job.to_string(),
+            attempt: AttemptView::from(attempt),
+        }
+    }
+}
+
 /// A webhook secret.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SecretView {

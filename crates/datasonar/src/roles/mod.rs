@@ -1,15 +1,18 @@
 //! What a process does besides answering calls. Each role is a loop that loads, decides by pure functions, acts and
 //! records; rows are truth, so that any of them may die anywhere.
 
+mod attempt;
 mod dispatcher;
 mod health;
 mod janitor;
+mod replayer;
 mod task;
 mod worker;
 
 pub use dispatcher::{Dispatcher, DispatcherParts};
 pub use health::{Health, steady};
 pub use janitor::{Janitor, JanitorParts};
+pub use replayer::{Replayer, ReplayerParts};
 pub use task::Tools;
 pub use worker::{Worker, WorkerParts};
 

@@ -101,8 +101,13 @@ impl OpenTask {
         let finish = self.finish(segments, tally);
         let finished = steady(&self.health, "worker", || self.tools.store.finish_task(finish.clone()));
         match finished.await {
-            Ok(Finish::Job { delivery: Some(_) }) => self.tools.wake.deliveries().notify_one(),
-            Ok(_) => {}
+            Ok(Finish::Task) => {}
+            Ok(Finish::Job { delivery }) => {
+                self.tools.wake.ended().notify_waiters();
+                if delivery.is_some() {
+                    self.tools.wake.deliveries().notify_one();
+                }
+            }
             Err(StoreError::LeaseLost) => {
                 tracing::warn!(job = %lease.job, task = lease.seq, "the task was finished by somebody else");
             }

@@ -32,12 +32,16 @@ use crate::{
     crypto::{CryptoError, Sealer},
     fetch::{FetchSettings, Fetcher, Robots},
     jobs::{Jobs, Results},
-    roles::{Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Tools, Worker, WorkerParts},
+    roles::{
+        Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Tools, Worker, WorkerParts,
+    },
     scrape::{Limits, Scraper, ScraperParts},
     wake::Wake,
     webhook::{
+        lanes::Slots,
         retry::RetryPolicy,
-        send::{self, Sender},
+        send::{self, Sender, SenderParts},
+        test_event::TestEvents,
     },
 };
 
@@ -152,7 +156,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         stop: CancellationToken::new(),
         _lock: lock,
     };
-    server.run_roles(&seams)?;
+    server.run_roles();
     let router = api::router(server.app.clone());
     server.loops.spawn(http::serve(listener, router, server.stop.clone()));
     tracing::info!(%address, "listening");
@@ -190,9 +194,26 @@ fn build(
     });
     let wake = Wake::default();
     let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
+    let results = Results::new(store.clone(), blobs.clone());
+    let sender = Sender::new(SenderParts {
+        client: webhook_client(&settings, &policy, seams)?,
+        results: results.clone(),
+        sealer: sealer.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        timeout: settings.webhook_timeout,
+    });
     Ok(App {
+        test_events: TestEvents {
+            store: store.clone(),
+            blobs: blobs.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            sender,
+            retention: settings.result_retention,
+        },
         jobs: Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), policy.clone(), wake.clone()),
-        results: Results::new(store.clone(), blobs.clone()),
+        results,
         scraper: Arc::new(scraper),
         not_ready: health.watch(),
         public_url: public_url.trim_end_matches('/').into(),
@@ -207,6 +228,21 @@ fn build(
     })
 }
 
+/// How many files this process may have open: as many as it may allow itself. A connection is a file.
+fn open_files() -> u64 {
+    rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024)
+}
+
+/// The client that webhooks are sent with.
+fn webhook_client(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Result<Client, StartError> {
+    let extra_roots = match &settings.webhook_ca_file {
+        Some(path) => certificates(path)?,
+        None => Vec::new(),
+    };
+    let user_agent = send::USER_AGENT.to_owned();
+    Ok(Client::new(ClientOptions { user_agent, extra_roots, ..client_options(policy, seams) })?)
+}
+
 fn client_options(policy: &AddressPolicy, seams: &Seams) -> ClientOptions {
     let mut options = ClientOptions::new(policy.clone());
     if let Some(resolver) = &seams.resolver {
@@ -219,19 +255,19 @@ fn client_options(policy: &AddressPolicy, seams: &Seams) -> ClientOptions {
 }
 
 impl Server {
-    fn run_roles(&self, seams: &Seams) -> Result<(), StartError> {
+    fn run_roles(&self) {
         let settings = &self.app.settings;
         let owner = ProcessId(self.app.ids.uuid());
         if settings.roles.contains(&Role::Worker) {
             self.loops.spawn(self.worker(owner).run(self.stop.clone()));
         }
         if settings.roles.contains(&Role::Dispatcher) {
-            self.loops.spawn(self.dispatcher(owner, seams)?.run(self.stop.clone()));
+            self.loops.spawn(self.dispatcher(owner).run(self.stop.clone()));
+            self.loops.spawn(self.replayer().run(self.stop.clone()));
         }
         if settings.roles.contains(&Role::Scheduler) {
             self.loops.spawn(self.janitor().run(self.stop.clone()));
         }
-        Ok(())
     }
 
     fn worker(&self, owner: ProcessId) -> Worker {
@@ -267,37 +303,31 @@ impl Server {
         })
     }
 
-    fn dispatcher(&self, owner: ProcessId, seams: &Seams) -> Result<Dispatcher, StartError> {
+    fn replayer(&self) -> Replayer {
+        Replayer::new(ReplayerParts {
+            store: self.app.store.clone(),
+            clock: self.app.clock.clone(),
+            wake: self.app.wake.clone(),
+            health: self.health.clone(),
+        })
+    }
+
+    fn dispatcher(&self, owner: ProcessId) -> Dispatcher {
         let (app, settings) = (&self.app, &self.app.settings);
-        let extra_roots = match &settings.webhook_ca_file {
-            Some(path) => certificates(path)?,
-            None => Vec::new(),
-        };
-        let options = ClientOptions {
-            user_agent: send::USER_AGENT.to_owned(),
-            extra_roots,
-            ..client_options(&app.policy, seams)
-        };
-        Ok(Dispatcher::new(DispatcherParts {
+        Dispatcher::new(DispatcherParts {
             owner,
             store: app.store.clone(),
             clock: app.clock.clone(),
             ids: app.ids.clone(),
             wake: app.wake.clone(),
             health: self.health.clone(),
-            sender: Sender {
-                client: Client::new(options)?,
-                results: app.results.clone(),
-                sealer: app.sealer.clone(),
-                clock: app.clock.clone(),
-                ids: app.ids.clone(),
-                timeout: settings.webhook_timeout,
-            },
+            sender: app.test_events.sender.clone(),
             policy: RetryPolicy {
                 schedule: settings.webhook_retry_schedule.clone(),
                 max_attempts: settings.webhook_max_attempts,
             },
-        }))
+            slots: Slots::within(open_files()),
+        })
     }
 
     /// Takes the server down: tells that it is not ready, stops listening and claiming, lets open work finish, closes

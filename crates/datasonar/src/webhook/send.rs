@@ -3,14 +3,15 @@
 //! Nothing is decided here but what counts as delivered: a 2xx, and nothing else. What follows from it is [`super::retry`]'s,
 //! what is recorded the dispatcher's.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use datasonar_net::{BodySource, Client, PostOutcome, PostRequest};
-use datasonar_store::{Attempt, AttemptError, AttemptId, ClaimedDelivery, Timings};
-use futures::{Stream, TryStreamExt};
+use datasonar_store::{Attempt, AttemptError, AttemptId, ClaimedDelivery, Lane, Timings};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::{
@@ -21,20 +22,25 @@ use crate::{
     clock::{Clock, Ids},
     cpu,
     crypto::{CryptoError, Sealer},
-    jobs::{Results, ResultsError},
+    jobs::{ByteStream, Results, ResultsError},
 };
 
 /// How every webhook introduces itself.
 pub const USER_AGENT: &str = "Datasonar-Webhooks/1";
 
 /// Bodies up to this size are kept from the first reading for the second.
-const KEEP_BYTES: u64 = 256 * 1024;
+const KEEP_BYTES: u64 = 64 * 1024;
+/// What a longer body takes of memory while it is read, at most: a few segments.
+const READ_BYTES: u64 = 16 * 1024 * 1024;
+/// What all that are read at once may take: those of first attempts, and those of retries, whose endpoints may well take
+/// nothing for a while.
+const FIRST_BYTES: u64 = 192 * 1024 * 1024;
+const RETRY_BYTES: u64 = 64 * 1024 * 1024;
 /// Pieces longer than this are hashed on a thread of their own.
 const HASH_INLINE_BYTES: usize = 64 * 1024;
 
-/// Sends deliveries.
-#[derive(Clone)]
-pub struct Sender {
+/// What a sender is made of.
+pub struct SenderParts {
     /// The way out.
     pub client: Client,
     /// Reads bodies.
@@ -42,11 +48,21 @@ pub struct Sender {
     /// Opens secrets.
     pub sealer: Sealer,
     /// The time.
-    pub clock: std::sync::Arc<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// Ids.
     pub ids: Ids,
     /// How long an endpoint may take to answer, from the last byte of the body on; and how long an upload may stand still.
     pub timeout: Duration,
+}
+
+/// Sends deliveries. Cloning is cheap, and shares the memory that bodies may take.
+#[derive(Clone)]
+pub struct Sender {
+    parts: Arc<SenderParts>,
+    /// In KiB.
+    first: Arc<Semaphore>,
+    /// In KiB.
+    retry: Arc<Semaphore>,
 }
 
 /// Why no attempt could be made: a failure of ours, not of the endpoint.
@@ -73,37 +89,63 @@ pub struct Sent {
 }
 
 impl Sender {
+    /// Puts a sender together.
+    pub fn new(parts: SenderParts) -> Self {
+        let memory = |bytes: u64| Arc::new(Semaphore::new(usize::try_from(bytes / 1024).unwrap_or(usize::MAX)));
+        Self { parts: Arc::new(parts), first: memory(FIRST_BYTES), retry: memory(RETRY_BYTES) }
+    }
+
+    /// How long an endpoint may take to answer.
+    pub fn timeout(&self) -> Duration {
+        self.parts.timeout
+    }
+
+    /// Waits until a body may be read.
+    async fn memory(&self, lane: Lane, length: u64) -> Option<OwnedSemaphorePermit> {
+        if length <= KEEP_BYTES {
+            return None;
+        }
+        let memory = match lane {
+            Lane::First => &self.first,
+            Lane::Retry => &self.retry,
+        };
+        let share = u32::try_from(length.min(READ_BYTES) / 1024).expect("it is small");
+        // The semaphore is never closed.
+        memory.clone().acquire_many_owned(share).await.ok()
+    }
+
     /// Makes one attempt at a delivery.
     ///
     /// # Errors
     /// When none could be made, for reasons that are not the endpoint's.
     pub async fn send(&self, claimed: &ClaimedDelivery) -> Result<Sent, SendError> {
-        let delivery = &claimed.delivery;
+        let (delivery, parts) = (&claimed.delivery, &*self.parts);
+        let (length, body) = parts.results.payload(&claimed.job);
+        let memory = self.memory(delivery.lane, length).await;
         let (job_id, id) = (claimed.job.id.to_string(), delivery.id.to_string());
-        let started_at = self.clock.now();
+        let started_at = parts.clock.now();
         let secrets = claimed
             .secrets
             .iter()
-            .map(|secret| self.sealer.open(secret.scope, secret.id, &secret.sealed))
+            .map(|secret| parts.sealer.open(secret.scope, secret.id, &secret.sealed))
             .collect::<Result<Vec<_>, _>>()?;
         let timestamp = started_at.as_second();
         let signer = Signer::new(secrets.iter().map(String::as_str), &id, timestamp)?;
 
-        let (length, body) = self.results.payload(&claimed.job);
         let (signatures, kept) = sign(signer, body, length).await?;
         let number = delivery.attempts + 1;
         let headers = headers(&job_id, &id, number, timestamp, &signatures);
         let source = match kept {
             Some(body) => BodySource::bytes(body),
-            None => BodySource::stream(self.results.payload(&claimed.job).1, length),
+            None => BodySource::stream(holding(parts.results.payload(&claimed.job).1, memory), length),
         };
         let request_headers = listed(&headers);
         let url = Url::parse(&delivery.url).expect("an endpoint's URL was parsed when its job was accepted");
         let limits = PostRequest::new(url, headers, source);
-        let request = PostRequest { response_timeout: self.timeout, stall_timeout: self.timeout, ..limits };
-        let posted = self.client.post(request).await;
+        let request = PostRequest { response_timeout: parts.timeout, stall_timeout: parts.timeout, ..limits };
+        let posted = parts.client.post(request).await;
         let attempt = Attempt {
-            id: AttemptId(self.ids.uuid()),
+            id: AttemptId(parts.ids.uuid()),
             delivery: delivery.id,
             number,
             trigger: delivery.next_trigger,
@@ -117,8 +159,14 @@ impl Sender {
             timings: timings(&posted),
             error: None,
         };
-        Ok(judge(attempt, posted, self.clock.now()))
+        Ok(judge(attempt, posted, parts.clock.now()))
     }
+}
+
+/// Holds on to a share of memory until the body has been read to its end.
+fn holding(body: ByteStream, memory: Option<OwnedSemaphorePermit>) -> ByteStream {
+    stream::unfold((body, memory), async |(mut body, memory)| body.next().await.map(|bytes| (bytes, (body, memory))))
+        .boxed()
 }
 
 /// Reads a body to its end and signs it; keeps it when it is small.

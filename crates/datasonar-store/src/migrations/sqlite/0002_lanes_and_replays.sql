@@ -9,9 +9,12 @@ UPDATE jobs SET webhook_host = lower(substr(webhook_url, 9,
 
 ALTER TABLE deliveries ADD COLUMN host TEXT NOT NULL DEFAULT '';
 ALTER TABLE deliveries ADD COLUMN lane TEXT NOT NULL DEFAULT 'first'; -- of the next attempt
+-- Whether the retry schedule has made its last attempt: nothing begins it again.
+ALTER TABLE deliveries ADD COLUMN schedule_ended INTEGER NOT NULL DEFAULT 0;
 -- How many bulk replays had been asked for before it came: those do not concern it.
 ALTER TABLE deliveries ADD COLUMN era INTEGER NOT NULL DEFAULT 0;
 UPDATE deliveries SET
+    schedule_ended = next_attempt_at IS NULL,
     host = lower(substr(url, 9, instr(replace(replace(substr(url, 9), '?', '/'), '#', '/') || '/', '/') - 1)),
     lane = CASE WHEN next_trigger = 'automatic' AND replay_requested_at IS NULL AND automatic_attempts > 0
         THEN 'retry' ELSE 'first' END;

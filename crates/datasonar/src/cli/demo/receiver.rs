@@ -286,7 +286,7 @@ mod tests {
         let receiver = Receiver::start(directory.path(), |_| Answer::Hang).await.unwrap();
         let stranger = Client::new(ClientOptions::new(AddressPolicy::unrestricted())).unwrap();
         let refused = stranger.post(post(&receiver, b"{}")).await.result.unwrap_err();
-        assert_eq!(refused.code(), "tls_error");
+        assert_eq!(refused.code(), "certificate_untrusted");
         let client = client(&receiver);
         let request = post(&receiver, b"{}");
         let hanging = tokio::spawn(async move { client.post(request).await });

@@ -100,11 +100,18 @@ impl Failure {
             Self::Status(StatusCode::NOT_FOUND) => format!("Does --forward-to name the right path? It is {to}."),
             Self::Status(_) => "Only a 2xx is a success; the program's own log may say more.".to_owned(),
             Self::Post(error) => match error.kind {
-                PostErrorKind::Connect | PostErrorKind::Dns => format!("Is your program running at {to}?"),
-                PostErrorKind::Tls => {
+                PostErrorKind::Refused | PostErrorKind::Connect | PostErrorKind::Dns => {
+                    format!("Is your program running at {to}?")
+                }
+                PostErrorKind::Tls
+                | PostErrorKind::CertificateExpired
+                | PostErrorKind::CertificateWrongHost
+                | PostErrorKind::CertificateUntrusted => {
                     "Only public certificates are trusted; on your own machine --forward-to takes http.".to_owned()
                 }
-                PostErrorKind::Timeout => "Answer first, work afterwards: a delivery waits 30 s.".to_owned(),
+                PostErrorKind::Timeout | PostErrorKind::HeadersTimeout => {
+                    "Answer first, work afterwards: a delivery waits 30 s.".to_owned()
+                }
                 _ => "A delivery would be tried again for 24 hours.".to_owned(),
             },
             Self::Payload(_) | Self::Secrets(_) => "That is the server's doing; its log may say more.".to_owned(),

@@ -200,7 +200,7 @@ async fn who_does_not_trust_it_is_told_of() {
     let stranger = Client::new(ClientOptions::new(AddressPolicy::unrestricted())).unwrap();
     let url = format!("https://localhost:{}/", stage.receiver.address.port()).parse().unwrap();
     let posted = stranger.post(PostRequest::new(url, HeaderMap::new(), BodySource::empty())).await;
-    assert_eq!(posted.result.unwrap_err().code(), "tls_error");
+    assert_eq!(posted.result.unwrap_err().code(), "certificate_untrusted");
     assert!(matches!(stage.receiver.next().await.unwrap(), Note::Refused(_)));
 }
 

@@ -1,0 +1,202 @@
+//! One attempt at a delivery that is held: wait for the endpoint's gate, send, learn, record.
+//!
+//! An attempt is recorded after the answer: dying in between makes the same attempt again, with the same id and bytes,
+//! which is what the receiver's de-duplication is for; recording it before could lose one. The slot is given back before
+//! the record is written: an endpoint need not wait for our disk.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use datasonar_store::{ClaimedDelivery, DeliveryStatus, Store, StoreError, Trigger, Verdict};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::health::{Health, steady};
+use crate::{
+    clock::{Clock, Ids},
+    webhook::{
+        lanes::{Ended, Lanes, PER_HOST, SLOW_AFTER, Ticket},
+        retry::{History, RetryPolicy},
+        send::{SendError, Sender, Sent},
+    },
+};
+
+/// When a delivery that could not be attempted for a failure of ours is tried again.
+const OWN_FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+/// A failure that took longer is one of time.
+const HUNG_AFTER: Duration = Duration::from_secs(5);
+
+/// Lets [`PER_HOST`] attempts at one host be under way at once.
+#[derive(Clone, Default)]
+pub(super) struct Gates(Arc<Mutex<HashMap<String, Weak<Semaphore>>>>);
+
+impl Gates {
+    /// The gate of a host, one as long as anybody holds it.
+    pub(super) fn of(&self, host: &str) -> Arc<Semaphore> {
+        let mut gates = self.0.lock();
+        if let Some(gate) = gates.get(host).and_then(Weak::upgrade) {
+            return gate;
+        }
+        gates.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Arc::new(Semaphore::new(PER_HOST as usize));
+        gates.insert(host.to_owned(), Arc::downgrade(&gate));
+        gate
+    }
+}
+
+/// What attempts are made with.
+pub(super) struct Maker {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Ids,
+    pub(super) health: Health,
+    pub(super) sender: Sender,
+    pub(super) policy: RetryPolicy,
+}
+
+/// A slot of the lanes, given back when it is dropped.
+pub(super) struct Slot {
+    pub(super) lanes: Arc<Mutex<Lanes>>,
+    /// Rung when somebody else may have it.
+    pub(super) freed: Arc<Notify>,
+    pub(super) ticket: Option<Ticket>,
+}
+
+impl Slot {
+    fn slow(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            self.lanes.lock().slow(ticket);
+            self.freed.notify_one();
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        if let Some(ticket) = self.ticket.take() {
+            self.lanes.lock().end(ticket, ended);
+            self.freed.notify_one();
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.end(Ended::NotMade);
+    }
+}
+
+/// A delivery that is held, from its claim to its record.
+pub(super) struct OpenAttempt {
+    pub(super) maker: Arc<Maker>,
+    pub(super) gate: Arc<Semaphore>,
+    pub(super) slot: Slot,
+    /// The dispatcher is to stop: what has not begun is given back.
+    pub(super) stop: CancellationToken,
+    pub(super) claimed: ClaimedDelivery,
+}
+
+impl OpenAttempt {
+    pub(super) async fn run(self) {
+        let Self { maker, gate, mut slot, stop, claimed } = self;
+        let make = async {
+            let _turn = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                turn = gate.acquire() => turn.ok()?,
+            };
+            let begin = Instant::now();
+            Some((maker.sender.send(&claimed).await, begin.elapsed()))
+        };
+        tokio::pin!(make);
+        let made = match tokio::time::timeout(SLOW_AFTER, &mut make).await {
+            Ok(made) => made,
+            Err(_) => {
+                slot.slow();
+                make.await
+            }
+        };
+        match made {
+            None => maker.give_back(&claimed).await,
+            Some((Err(error), _)) => maker.defer(&claimed, &error).await,
+            Some((Ok(sent), took)) => {
+                slot.end(match (&sent.attempt.error, sent.attempt.response_status) {
+                    (_, Some(_)) => Ended::Answered,
+                    (Some(_), None) if took > HUNG_AFTER => Ended::Hung,
+                    _ => Ended::Failed,
+                });
+                maker.record(&claimed, sent).await;
+            }
+        }
+    }
+}
+
+impl Maker {
+    async fn record(&self, claimed: &ClaimedDelivery, sent: Sent) {
+        let delivery = &claimed.delivery;
+        let now = self.clock.now();
+        let verdict = self.verdict(claimed, &sent, now);
+        let error = sent.attempt.error.as_ref().map(|error| error.code.as_str());
+        metrics::counter!("datasonar_attempts_total", "outcome" => error.unwrap_or("delivered").to_owned())
+            .increment(1);
+        #[expect(clippy::cast_precision_loss, reason = "a histogram needs no exact milliseconds")]
+        metrics::histogram!("datasonar_attempt_seconds").record(sent.attempt.timings.total_ms as f64 / 1_000.0);
+        tracing::info!(
+            delivery = %delivery.id,
+            job = %delivery.job,
+            attempt = sent.attempt.number,
+            status = sent.attempt.response_status,
+            error,
+            total_ms = sent.attempt.timings.total_ms,
+            delivered = verdict.status == DeliveryStatus::Delivered,
+            "a delivery was attempted"
+        );
+        let recorded = steady(&self.health, "dispatcher", || {
+            self.store.finish_attempt(claimed.lease, sent.attempt.clone(), verdict, now)
+        });
+        match recorded.await {
+            Ok(()) => {}
+            Err(StoreError::LeaseLost) => {
+                tracing::warn!(delivery = %delivery.id, "the lease was lost before the attempt was recorded");
+            }
+            Err(error) => tracing::error!(delivery = %delivery.id, %error, "the attempt could not be recorded"),
+        }
+    }
+
+    /// What follows from an attempt. One of a person's asking leaves the schedule as it was, unless it delivered.
+    fn verdict(&self, claimed: &ClaimedDelivery, sent: &Sent, now: Timestamp) -> Verdict {
+        let delivery = &claimed.delivery;
+        let automatic = u32::from(sent.attempt.trigger == Trigger::Automatic);
+        let history = History {
+            automatic_attempts: delivery.automatic_attempts + automatic,
+            first_attempt_at: delivery.first_attempt_at.unwrap_or(sent.attempt.started_at),
+            status: delivery.status,
+            schedule_ended: delivery.schedule_ended,
+        };
+        self.policy.next(history, sent.outcome, now, self.ids.fraction())
+    }
+
+    /// Puts off a delivery that could not be attempted for a failure of ours.
+    async fn defer(&self, claimed: &ClaimedDelivery, error: &SendError) {
+        tracing::error!(delivery = %claimed.delivery.id, job = %claimed.job.id, %error, "no attempt could be made");
+        self.release(claimed, self.clock.now() + OWN_FAILURE_PAUSE).await;
+    }
+
+    /// Gives back what was not begun.
+    async fn give_back(&self, claimed: &ClaimedDelivery) {
+        self.release(claimed, claimed.delivery.next_attempt_at.unwrap_or_else(|| self.clock.now())).await;
+    }
+
+    async fn release(&self, claimed: &ClaimedDelivery, next_attempt_at: Timestamp) {
+        let delivery = claimed.lease.delivery;
+        if let Err(error) = self.store.release_delivery(claimed.lease, next_attempt_at).await {
+            tracing::warn!(%delivery, %error, "the lease could not be given back; it will expire");
+        }
+    }
+}
