@@ -230,6 +230,16 @@ impl Server {
         self.send(Call::new(Method::GET, path)).await
     }
 
+    /// GET with the production key, of a body without an end.
+    pub(crate) async fn open(&self, path: &str) -> datasonar_net::ResponseBody {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {}", self.production).parse().unwrap());
+        let url = format!("{}{path}", self.url).parse().unwrap();
+        let response = self.client.send(Method::GET, url, headers, None).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.into_body()
+    }
+
     /// POST of JSON with the production key.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(Call::post(path, body)).await
