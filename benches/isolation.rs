@@ -43,8 +43,8 @@ async fn run(site: &Site, hosts: usize) -> (Vec<f64>, usize) {
     let both = format!("{}\n{}", healthy.ca, hanging.ca);
     let mut child = server(directory.path(), &both, &[]).await;
     let key = child.keys.clone().unwrap().0;
+    child.stop().await.unwrap();
     if hosts > 0 {
-        child.stop().await.unwrap();
         seed(directory.path(), &key, (0..OWED).map(|n| hanging.url(n % hosts)), 1_000).await;
     }
     let mut child = server(directory.path(), &both, &[]).await;
