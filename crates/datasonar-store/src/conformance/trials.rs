@@ -28,7 +28,7 @@ pub async fn a_test_is_made_ended_and_held(store: Tested) {
     let tasks = store.finished_tasks(test.job, 0, ALL).await.unwrap();
     assert_eq!(tasks.len(), 1);
     assert_eq!((tasks[0].seq, tasks[0].first, tasks[0].urls), (0, 0, 1));
-    assert_eq!(tasks[0].segments, [test.segment.clone()]);
+    assert_eq!(tasks[0].segments.as_slice(), std::slice::from_ref(&test.segment));
     let delivery = store.delivery(scope, test.delivery).await.unwrap();
     assert_eq!((delivery.status, delivery.next_attempt_at), (DeliveryStatus::Pending, None));
     assert_eq!(

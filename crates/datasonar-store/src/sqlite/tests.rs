@@ -272,7 +272,7 @@ async fn dispatching_costs_the_same_beside_many_deliveries() {
         let other = sandbox_of(scope);
         [
             cost(&store, |c| super::due::take_back_and_look(c, at(100), 64)).await,
-            cost(&store, |c| super::dispatch::next_at(c)).await,
+            cost(&store, super::dispatch::next_at).await,
             cost(&store, move |c| super::dispatch::claim(c, &claim)).await,
             cost(&store, move |c| super::jobs::ended(c, scope, start, 5)).await,
             cost(&store, move |c| super::bulk::advance(c, at(100), 3, 1000)).await,
