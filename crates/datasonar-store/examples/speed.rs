@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use datasonar_store::conformance::samples::*;
 use datasonar_store::sqlite::{SqliteStore, Threading};
-use datasonar_store::{FinishTask, JobId, NewJob, NewTask, SegmentData};
+use datasonar_store::{
+    Attempt, ClaimedDelivery, DeliveryStatus, FinishTask, JobId, Lane, NewJob, NewTask, SegmentData, Verdict,
+};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,6 +25,7 @@ async fn main() {
         cycles(&folder, kind).await;
     }
     scrapes(&folder).await;
+    deliveries(&folder).await;
     crowd(&folder).await;
     std::fs::remove_dir_all(&folder).unwrap();
 }
@@ -93,6 +96,64 @@ async fn scrapes(folder: &Path) {
         callers.join_all().await.into_iter().sum(),
         started.elapsed(),
     );
+}
+
+/// Deliveries of single scrapes to one host: claimed by one caller, 64 at a time, their attempts recorded by 64.
+async fn deliveries(folder: &Path) {
+    const DELIVERIES: usize = 40_000;
+    let store = fresh(folder).await;
+    let scope = scope();
+    store.rotate_secret(secret(scope, at(0)), seconds(0)).await.unwrap();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            for _ in 0..DELIVERIES / CALLERS {
+                submit(&store, scrape(scope)).await;
+                let task = claim(&store, 1).await.remove(0);
+                finish(&store, &task).await;
+            }
+        });
+    }
+    callers.join_all().await;
+    let started = Instant::now();
+    let mut looked = Duration::ZERO;
+    for _ in 0..100 {
+        let asked = Instant::now();
+        assert_eq!(store.due_hosts(at(20), 64).await.unwrap().len(), 1);
+        looked += asked.elapsed();
+    }
+    report("looks for due hosts beside them", 100, looked);
+    let (send, receive) = tokio::sync::mpsc::channel::<ClaimedDelivery>(2 * CALLERS);
+    let receive = Arc::new(tokio::sync::Mutex::new(receive));
+    let mut finishers = JoinSet::new();
+    let begun = started.elapsed();
+    for _ in 0..CALLERS {
+        let (store, receive) = (Arc::clone(&store), Arc::clone(&receive));
+        finishers.spawn(async move {
+            let mut done = 0;
+            loop {
+                let Some(claimed) = receive.lock().await.recv().await else { return done };
+                let made = Attempt { response_body: vec![7; 200], ..attempt(&claimed, at(20), None) };
+                let verdict = Verdict { status: DeliveryStatus::Delivered, next_attempt_at: None };
+                store.finish_attempt(claimed.lease, made, verdict, at(20)).await.unwrap();
+                done += 1;
+            }
+        });
+    }
+    loop {
+        let claimed = claim_shares(&store, vec![share("example.com", Lane::First, 64)], at(20)).await;
+        if claimed.is_empty() {
+            break;
+        }
+        for claimed in claimed {
+            send.send(claimed).await.unwrap();
+        }
+    }
+    drop(send);
+    let done = finishers.join_all().await.into_iter().sum();
+    report("deliveries claimed and recorded", done, started.elapsed() - begun);
+    assert_eq!(done, DELIVERIES / CALLERS * CALLERS);
 }
 
 /// Claims beside 100,000 open jobs and one of 50,000 tasks.

@@ -1,7 +1,10 @@
 //! Checks of lists and their pages.
 
+use jiff::Timestamp;
+use uuid::Uuid;
+
 use super::samples::*;
-use crate::{DeliveryFilter, DeliveryStatus, JobFilter, JobId, JobKind, JobStatus, Page, Scope};
+use crate::{DeliveryFilter, DeliveryStatus, FinishTask, JobFilter, JobId, JobKind, JobStatus, NewTest, Page, Scope};
 
 async fn jobs(store: &Tested, scope: Scope, filter: JobFilter, limit: u32, before: Option<JobId>) -> Vec<JobId> {
     let page = Page { limit, before };
@@ -87,4 +90,35 @@ pub async fn deliveries_are_filtered(store: Tested) {
     assert_eq!(list(scope, Some(DeliveryStatus::Failed), Some(pending_job)).await, []);
     assert_eq!(list(sandbox_of(scope), None, Some(pending_job)).await, []);
     assert_eq!(list(self::scope(), None, None).await, []);
+}
+
+/// Jobs that have ended are read in the order of their ends, from a position on.
+pub async fn ended_jobs_come_in_the_order_of_their_ends(store: Tested) {
+    let scope = scope();
+    let mut ends = Vec::new();
+    for time in [30, 10, 20, 20, 20] {
+        let id = submit(&store, batch(scope, 1)).await;
+        let task = claim(&store, 1).await.remove(0);
+        store.finish_task(FinishTask { now: at(time), ..outcome(&task) }).await.unwrap();
+        ends.push((at(time), id));
+    }
+    let test = NewTest { now: at(25), ..trial(scope) };
+    ends.push((at(25), test.job));
+    store.submit_test(test).await.unwrap();
+    ended(&store, sandbox_of(scope)).await;
+    submit(&store, batch(scope, 1)).await;
+    ends.sort();
+    let list = async |after, limit| -> Vec<_> {
+        let listed = store.ended_jobs(scope, after, limit).await.unwrap();
+        listed.into_iter().map(|job| (job.completed_at.unwrap(), job.id)).collect()
+    };
+    let start = (Timestamp::UNIX_EPOCH, JobId(Uuid::nil()));
+    assert_eq!(list(start, ALL).await, ends);
+    assert_eq!(list(start, 0).await, []);
+    for index in 0..ends.len() {
+        assert_eq!(list(ends[index], ALL).await, ends[index + 1..]);
+        assert_eq!(list(ends[index], 1).await, ends[index + 1..].iter().take(1).copied().collect::<Vec<_>>());
+    }
+    assert_eq!(list((at(20), JobId(Uuid::max())), ALL).await, ends[4..]);
+    assert_eq!(store.ended_jobs(self::scope(), start, ALL).await.unwrap(), []);
 }

@@ -10,16 +10,20 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "checks fail by panicking, in tests only")]
 
 pub mod accounts;
+pub mod bulk;
 pub mod claims;
 pub mod deliveries;
 pub mod jobs;
+pub mod lanes;
 pub mod leases;
 pub mod lists;
 pub mod model;
+pub mod model_deliveries;
 pub mod races;
 pub mod replays;
 pub mod samples;
 pub mod secrets;
+pub mod trials;
 pub mod upkeep;
 
 use std::any::Any;
@@ -54,7 +58,7 @@ macro_rules! conformance {
                 segments_that_do_not_fit_are_refused, counts_that_do_not_add_up_are_refused,
                 a_cancelled_job_fails_and_keeps_its_pages, cancelling_twice_is_no_error, an_ended_job_is_not_cancelled,
                 five_thousand_tasks;
-            lists: jobs_come_newest_first_in_pages, jobs_are_filtered, deliveries_come_newest_first_in_pages,
+            lists: jobs_come_newest_first_in_pages, jobs_are_filtered, ended_jobs_come_in_the_order_of_their_ends, deliveries_come_newest_first_in_pages,
                 deliveries_are_filtered;
             claims: a_claim_tells_all_that_is_needed, inline_input_is_cut, the_first_claim_starts_the_job,
                 nothing_to_claim, a_limit_of_nothing, tasks_come_in_order, accounts_take_turns, jobs_take_turns,
@@ -80,12 +84,23 @@ macro_rules! conformance {
                 a_replay_asked_for_during_a_replay_changes_nothing, a_replay_survives_a_lapsed_lease,
                 a_replay_survives_a_release, a_replay_outlives_the_one_who_held_before,
                 replays_do_not_count_as_automatic, an_expired_result_is_not_replayed, replays_keep_to_their_scope;
+            lanes: due_hosts_are_told_once, a_claim_keeps_to_its_shares, a_dead_host_hides_no_other,
+                lanes_follow_the_attempts, a_replay_that_waited_is_first, lapsed_leases_show_by_themselves,
+                delivery_renewals_tell_each_its_fate;
+            trials: a_test_is_made_ended_and_held, a_test_is_not_tried_again, a_test_that_was_not_recorded_has_failed,
+                a_test_is_replayed, a_test_expires;
+            bulk: a_selection_is_replayed, all_that_stand_anywhere_are_replayed, selections_select,
+                what_comes_later_is_not_replayed, what_fits_no_more_is_passed_over, deleted_results_are_not_replayed,
+                the_window_is_kept, waiting_replays_fill_the_window, two_bulk_replays_at_once_send_once,
+                bulk_replays_take_turns, a_bulk_replay_is_cancelled, bulk_replays_are_listed,
+                ended_bulk_replays_are_deleted, parallel_advances_mark_once;
             upkeep: results_expire, results_that_are_owed_are_kept, expiry_is_bounded, logs_are_deleted,
                 idempotency_keys_are_deleted, unknown_jobs_are_told, totals_count, ping_answers;
             races: parallel_claimers_never_share_a_task, parallel_finishers_end_the_job_once,
                 twenty_submissions_with_one_key_make_one_job, parallel_dispatchers_never_share_a_delivery,
                 two_finishers_of_one_lease, a_caller_that_goes_away_harms_nobody;
             model: random_steps_keep_to_the_model;
+            model_deliveries: random_steps_of_deliveries_keep_to_the_model;
         );
     };
     (@checks $make:path; $($module:ident: $($check:ident),+;)+) => {$(

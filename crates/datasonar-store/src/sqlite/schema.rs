@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
@@ -37,7 +38,7 @@ const SETTINGS: &str = "
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many statements a connection keeps prepared: more than there are.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 192;
 
 /// How often, and after what pause, opening is tried while another process does the same.
 const OPEN_TRIES: u32 = 50;
@@ -83,6 +84,9 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 fn prepare(connection: &Connection) -> Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise a statement with a bound limit or range is planned anew whenever other values are bound, which costs more
+    // than a claim itself; and no plan here is to depend on values.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(SETTINGS)?;
     Ok(())
 }
@@ -115,6 +119,10 @@ fn is_latest(connection: &Connection) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        AccountId, ClaimDeliveries, DueHost, Environment, JobId, Lane, ProcessId, Scope, Selection, Share, Store,
+        sqlite::SqliteStore,
+    };
 
     #[test]
     fn migrations_are_valid() {
@@ -132,6 +140,64 @@ mod tests {
         assert!(before.len() > 12);
         migrate(&mut connection).unwrap();
         assert_eq!(before, tables(&connection));
+    }
+
+    /// Makes a database of version 1 with a job and a delivery, as that version wrote them, for each endpoint.
+    fn of_version_1(path: &Path, endpoints: &[(&str, &str, u32, bool)]) {
+        const JOB: &str = "INSERT INTO jobs (id, account, environment, kind, status, options, webhook_url, created_at,
+            completed_at, total, tasks_left, tasks_claimable)
+            VALUES (?, zeroblob(16), 'production', 'scrape', 'completed', '{}', ?, 5, 7, 1, 0, 0)";
+        const DELIVERY: &str = "INSERT INTO deliveries (id, job, account, environment, url, status, created_at,
+            next_attempt_at, next_trigger, automatic_attempts, replay_requested_at)
+            VALUES (?1, ?1, zeroblob(16), 'production', ?2, 'pending', 7, 9, ?3, ?4, iif(?5, 8, NULL))";
+        let mut connection = connect(path).unwrap();
+        MIGRATIONS.to_version(&mut connection, 1).unwrap();
+        for (number, (url, trigger, automatic, asked)) in endpoints.iter().enumerate() {
+            let id = [number as u8; 16];
+            connection.execute(JOB, (id, url)).unwrap();
+            connection.execute(DELIVERY, (id, url, trigger, automatic, asked)).unwrap();
+        }
+        connection.execute(JOB, ([99; 16], None::<&str>)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_of_version_1_is_upgraded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let endpoints = [
+            ("https://Hooks.Example/a?b#c", "automatic", 0, false, "hooks.example", Lane::First),
+            ("https://a.example:8443?b/c", "automatic", 2, false, "a.example:8443", Lane::Retry),
+            ("https://b.example#/", "replay", 2, false, "b.example", Lane::First),
+            ("https://c.example", "automatic", 2, true, "c.example", Lane::First),
+        ];
+        of_version_1(&path, &endpoints.map(|(url, trigger, automatic, asked, ..)| (url, trigger, automatic, asked)));
+        let store = SqliteStore::open(&path, Threading::Inline).await.unwrap();
+        let host = "SELECT webhook_host FROM jobs ORDER BY id";
+        let read = |c: &Connection| {
+            let mut select = c.prepare(host)?;
+            Ok(select.query_map([], |row| row.get(0))?.collect::<Result<Vec<Option<String>>, _>>()?)
+        };
+        let hosts = store.read(read).await.unwrap();
+        assert_eq!(
+            hosts.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            [Some("hooks.example"), Some("a.example:8443"), Some("b.example"), Some("c.example"), None]
+        );
+        let at = jiff::Timestamp::from_millisecond(9).unwrap();
+        let told = store.due_hosts(at, 10).await.unwrap();
+        let expected: Vec<_> = endpoints
+            .iter()
+            .map(|(.., host, lane)| DueHost { host: (*host).to_owned(), lane: *lane, since: at })
+            .collect();
+        assert_eq!(told.len(), expected.len());
+        assert!(expected.iter().all(|due| told.contains(due)), "{told:?}");
+        let shares = told.into_iter().map(|due| Share { host: due.host, lane: due.lane, limit: 9 }).collect();
+        let owner = ProcessId(uuid::Uuid::nil());
+        let claim = ClaimDeliveries { owner, shares, now: at, lease: Duration::from_secs(60) };
+        assert_eq!(store.claim_deliveries(claim).await.unwrap().len(), 4);
+        let scope = Scope { account: AccountId(uuid::Uuid::nil()), environment: Environment::Production };
+        assert_eq!(store.count_deliveries(scope, Selection::default()).await.unwrap(), 4);
+        let start = (jiff::Timestamp::UNIX_EPOCH, JobId(uuid::Uuid::nil()));
+        assert_eq!(store.ended_jobs(scope, start, 10).await.unwrap().len(), 5);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::conformance::{Fixture, samples::*};
-use crate::{ClaimTasks, JobStatus, NewJob, NewTask, StoreError};
+use crate::{ClaimDeliveries, ClaimTasks, JobStatus, Lane, NewJob, NewReplay, NewTask, Selection, StoreError};
 
 async fn on_file(threading: Threading) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
@@ -209,28 +209,30 @@ async fn inline_steps_are_done_when_first_asked() {
     assert!(steps.as_mut().poll(&mut context).is_ready(), "nothing waits for another thread");
 }
 
+/// What a step costs, counted in steps of SQLite's machine and not in time, so that it cannot flicker.
+async fn cost<T>(store: &SqliteStore, step: impl FnOnce(&Connection) -> crate::Result<T> + Send + 'static) -> u64 {
+    let counting = |c: &Connection| {
+        let steps = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counted = Arc::clone(&steps);
+        c.progress_handler(
+            1,
+            Some(move || {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                false
+            }),
+        )?;
+        step(c)?;
+        c.progress_handler(1, None::<fn() -> bool>)?;
+        Ok(steps.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    store.write(counting).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_costs_the_same_beside_many_jobs() {
-    // Counted in steps of SQLite's machine and not in time, so that it cannot flicker.
     let store = SqliteStore::in_memory(Threading::Inline).await.unwrap();
     let tested: Tested = store.clone();
-    let cost = async || {
-        let claim = |c: &Connection| {
-            let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-            let counted = std::sync::Arc::clone(&steps);
-            c.progress_handler(
-                1,
-                Some(move || {
-                    counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    false
-                }),
-            )?;
-            super::claim::claim(c, &ClaimTasks { per_job: 4, ..claiming(8) })?;
-            c.progress_handler(1, None::<fn() -> bool>)?;
-            Ok(steps.load(std::sync::atomic::Ordering::Relaxed))
-        };
-        store.write(claim).await.unwrap()
-    };
+    let cost = async || cost(&store, |c| super::claim::claim(c, &ClaimTasks { per_job: 4, ..claiming(8) })).await;
     let scope = scope();
     for _ in 0..30 {
         submit(&tested, batch(scope, 10)).await;
@@ -251,4 +253,46 @@ async fn a_claim_costs_the_same_beside_many_jobs() {
     }
     let many = cost().await;
     assert!(many < few * 2, "{few} steps beside 30 jobs, {many} beside 2,000 and at the end of 5,000 tasks");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dispatching_costs_the_same_beside_many_deliveries() {
+    let store = SqliteStore::in_memory(Threading::Inline).await.unwrap();
+    let tested: Tested = store.clone();
+    let scope = scope();
+    for host in ["a", "b", "dead"] {
+        for time in 0..4 {
+            owed(&tested, scope, host, at(time)).await;
+        }
+    }
+    let costs = async || {
+        let shares = || vec![share("a", Lane::First, 1), share("dead", Lane::First, 1)];
+        let claim = ClaimDeliveries { owner: process(), shares: shares(), now: at(100), lease: LEASE };
+        let start = (at(-1), crate::JobId(uuid::Uuid::nil()));
+        let other = sandbox_of(scope);
+        [
+            cost(&store, |c| super::due::take_back_and_look(c, at(100), 64)).await,
+            cost(&store, super::dispatch::next_at).await,
+            cost(&store, move |c| super::dispatch::claim(c, &claim)).await,
+            cost(&store, move |c| super::jobs::ended(c, scope, start, 5)).await,
+            cost(&store, move |c| super::bulk::advance(c, at(100), 3, 1000)).await,
+            cost(&store, move |c| super::bulk::count_deliveries(c, other, &Selection::default())).await,
+        ]
+    };
+    let replay = |selection| {
+        let (id, store) = (crate::ReplayId(uuid()), tested.clone());
+        async move { store.submit_replay(NewReplay { id, scope, selection, created_at: at(50) }).await.unwrap() }
+    };
+    let failed = Selection { status: Some(crate::DeliveryStatus::Failed), ..Selection::default() };
+    for selection in [Selection::default(), failed] {
+        let replay = replay(selection).await;
+        let few = costs().await;
+        for _ in 0..3000 {
+            owed(&tested, scope, "dead", at(5)).await;
+        }
+        let many = costs().await;
+        let pairs = few.iter().zip(&many);
+        assert!(pairs.clone().all(|(few, many)| *many < few * 2 + 100), "{few:?} beside few, {many:?} beside many");
+        tested.cancel_replay(scope, replay.id, at(60)).await.ok();
+    }
 }
