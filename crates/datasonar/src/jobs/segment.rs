@@ -4,8 +4,11 @@
 //! feed, so that a line feed always ends a page result: a segment can be put into an array as it is, or split into
 //! lines, without being parsed again.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use datasonar_store::{Segment, SegmentData, TaskLease};
+use zstd::bulk::Decompressor;
 
 use crate::{
     blobs::{Blobs, BlobsError, segment_key},
@@ -136,7 +139,16 @@ pub fn unpack(segment: &Segment, stored: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let length = usize::try_from(segment.raw_bytes).ok()?;
-    zstd::bulk::decompress(stored, length).ok().filter(|raw| raw.len() == length)
+    // Making a decompressor costs more than a small segment.
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        if kept.is_none() {
+            *kept = Decompressor::new().ok();
+        }
+        kept.as_mut()?.decompress(stored, length).ok().filter(|raw| raw.len() == length)
+    })
 }
 
 #[cfg(test)]

@@ -105,30 +105,31 @@ pub(super) struct OpenAttempt {
 impl OpenAttempt {
     pub(super) async fn run(self) {
         let Self { maker, gate, mut slot, stop, claimed } = self;
-        let make = async {
-            let _turn = tokio::select! {
-                biased;
-                () = stop.cancelled() => return None,
-                turn = gate.acquire() => turn.ok()?,
-            };
-            let begin = Instant::now();
-            Some((maker.sender.send(&claimed).await, begin.elapsed()))
+        let turn = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            turn = gate.acquire() => turn.ok(),
         };
-        tokio::pin!(make);
-        let made = match tokio::time::timeout(SLOW_AFTER, &mut make).await {
-            Ok(made) => made,
+        let Some(turn) = turn else {
+            return maker.give_back(&claimed).await;
+        };
+        let begin = Instant::now();
+        let send = maker.sender.send(&claimed);
+        tokio::pin!(send);
+        let sent = match tokio::time::timeout(SLOW_AFTER, &mut send).await {
+            Ok(sent) => sent,
             Err(_) => {
                 slot.slow();
-                make.await
+                send.await
             }
         };
-        match made {
-            None => maker.give_back(&claimed).await,
-            Some((Err(error), _)) => maker.defer(&claimed, &error).await,
-            Some((Ok(sent), took)) => {
+        drop(turn);
+        match sent {
+            Err(error) => maker.defer(&claimed, &error).await,
+            Ok(sent) => {
                 slot.end(match (&sent.attempt.error, sent.attempt.response_status) {
                     (_, Some(_)) => Ended::Answered,
-                    (Some(_), None) if took > HUNG_AFTER => Ended::Hung,
+                    (Some(_), None) if begin.elapsed() > HUNG_AFTER => Ended::Hung,
                     _ => Ended::Failed,
                 });
                 maker.record(&claimed, sent).await;

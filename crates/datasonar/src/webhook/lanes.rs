@@ -6,8 +6,9 @@
 //! that hang, begin in slow slots. However many endpoints hang, quick slots are therefore free again after half a second;
 //! and should the slow ones run out, some quick ones are kept for endpoints that are known to answer.
 //!
-//! Apart from that an endpoint has at most [`PER_HOST`] attempts in flight, one that hangs [`PER_HANGING_HOST`]. Endpoints
-//! that have just answered may have a few more deliveries claimed ahead, so that they need not wait for the store.
+//! Apart from that an endpoint has at most [`PER_HOST`] attempts in flight, one that hangs [`PER_HANGING_HOST`]. For endpoints
+//! that have just answered, more deliveries are claimed ahead, many at a time, so that they need not wait for the store;
+//! those need no slot until it is their turn.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,8 +18,10 @@ use datasonar_store::{DueHost, Lane, Share};
 pub const PER_HOST: u32 = 8;
 /// Attempts in flight at a host whose last attempts were not answered in time, at most.
 const PER_HANGING_HOST: u32 = 2;
-/// Deliveries claimed for one host that has just answered, those in flight included.
-const CLAIMED_AHEAD: u32 = 64;
+/// Deliveries claimed for one host that has just answered, those in flight included; more are claimed when half are left.
+const CLAIMED_AHEAD: u32 = 128;
+/// Deliveries claimed ahead for all hosts.
+const ALL_AHEAD: u32 = 4_096;
 /// An attempt under way for longer is slow.
 pub const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// After so many attempts in a row that were not answered in time, a host hangs.
@@ -70,17 +73,16 @@ pub enum Ended {
 pub struct Ticket {
     host: String,
     slot: Slot,
-    is_slow: bool,
 }
 
 #[derive(Debug, Default)]
 struct Host {
-    /// Deliveries claimed.
-    claimed: u32,
+    /// Deliveries claimed for quick slots; those beyond [`PER_HOST`] wait for their turn.
+    quick: u32,
+    /// Attempts in slow slots.
+    slow: u32,
     /// Attempts in a row that ran out of time.
     hung: u32,
-    /// Attempts under way that are slow.
-    slow: u32,
     /// Whether the last attempt was answered.
     answers: bool,
 }
@@ -90,14 +92,22 @@ impl Host {
         self.hung >= HANGS_AFTER
     }
 
-    /// How many more deliveries may be claimed.
-    fn room(&self) -> u32 {
-        let most = match self {
-            host if host.hangs() => PER_HANGING_HOST,
-            Self { answers: true, slow: 0, .. } => CLAIMED_AHEAD,
-            _ => PER_HOST,
-        };
-        most.saturating_sub(self.claimed)
+    fn claimed(&self) -> u32 {
+        self.quick + self.slow
+    }
+
+    /// How many quick slots it takes: what is claimed ahead takes none.
+    fn quick_slots(&self) -> u32 {
+        self.quick.min(PER_HOST.saturating_sub(self.slow))
+    }
+
+    /// How many more deliveries may be claimed, and how many of these would need a slot.
+    fn room(&self) -> (u32, u32) {
+        let claimed = self.claimed();
+        let in_flight = if self.hangs() { PER_HANGING_HOST } else { PER_HOST };
+        let slots = in_flight.saturating_sub(claimed);
+        let is_ahead = self.answers && self.slow == 0 && claimed <= CLAIMED_AHEAD / 2;
+        (if is_ahead { CLAIMED_AHEAD - claimed } else { slots }, slots)
     }
 }
 
@@ -106,19 +116,22 @@ impl Host {
 pub struct Lanes {
     slots: Slots,
     hosts: HashMap<String, Host>,
+    /// Slots taken.
     quick: u32,
     slow: u32,
+    /// Deliveries claimed, in all.
+    claimed: u32,
 }
 
 impl Lanes {
     /// Nothing is under way.
     pub fn new(slots: Slots) -> Self {
-        Self { slots, hosts: HashMap::new(), quick: 0, slow: 0 }
+        Self { slots, hosts: HashMap::new(), quick: 0, slow: 0, claimed: 0 }
     }
 
     /// How many deliveries are claimed.
     pub fn claimed(&self) -> u32 {
-        self.quick + self.slow
+        self.claimed
     }
 
     /// Decides how many deliveries to claim for which hosts.
@@ -132,100 +145,128 @@ impl Lanes {
         let answers = |due: &DueHost| known(due).is_some_and(|host| host.answers);
         let by_age = |mut hosts: Vec<&DueHost>| -> Vec<Plan> {
             hosts.sort_by_key(|due| due.since);
-            hosts.into_iter().map(|due| Plan { due: due.clone(), room: self.room(&due.host) }).collect()
+            hosts.into_iter().map(|due| self.plan_of(due)).collect()
         };
         let (first, rest): (Vec<_>, Vec<_>) = due.iter().partition(|due| due.lane == Lane::First && !hangs(due));
         let (proven, unknown): (Vec<_>, Vec<_>) = first.into_iter().partition(|due| answers(due));
 
-        let mut shares = Vec::new();
-        let mut taken = HashMap::new();
+        let mut sharing = Sharing { ahead: ALL_AHEAD.saturating_sub(self.claimed), ..Sharing::default() };
         let mut quick = self.slots.quick.saturating_sub(self.quick);
-        share(by_age(proven), &mut quick, &mut taken, &mut shares);
+        sharing.share(by_age(proven), &mut quick);
         let mut quick = quick.saturating_sub(self.slots.reserved);
-        share(both_ends(by_age(unknown)), &mut quick, &mut taken, &mut shares);
+        sharing.share(both_ends(by_age(unknown)), &mut quick);
         let mut slow = self.slots.slow.saturating_sub(self.slow);
-        share(by_age(rest), &mut slow, &mut taken, &mut shares);
-        shares
+        sharing.share(by_age(rest), &mut slow);
+        sharing.shares
     }
 
-    fn room(&self, host: &str) -> u32 {
-        self.hosts.get(host).map_or(PER_HOST, Host::room)
+    fn plan_of(&self, due: &DueHost) -> Plan {
+        let (most, slots) = self.hosts.get(&due.host).map_or((PER_HOST, PER_HOST), Host::room);
+        Plan { due: due.clone(), slots, ahead: if due.lane == Lane::First { most - slots } else { 0 } }
     }
 
-    /// Takes a slot for a delivery that was claimed in a lane.
+    /// Counts a delivery that was claimed in a lane.
     pub fn begin(&mut self, host: &str, lane: Lane) -> Ticket {
-        let entry = self.hosts.entry(host.to_owned()).or_default();
-        entry.claimed += 1;
-        let slot = if lane == Lane::First && !entry.hangs() { Slot::Quick } else { Slot::Slow };
-        *self.count(slot) += 1;
-        Ticket { host: host.to_owned(), slot, is_slow: false }
+        let slot = match self.hosts.get(host) {
+            Some(host) if host.hangs() => Slot::Slow,
+            _ if lane == Lane::First => Slot::Quick,
+            _ => Slot::Slow,
+        };
+        self.claimed += 1;
+        self.change(host, |host| match slot {
+            Slot::Quick => host.quick += 1,
+            Slot::Slow => host.slow += 1,
+        });
+        Ticket { host: host.to_owned(), slot }
     }
 
     /// Notes that an attempt has been under way for [`SLOW_AFTER`]; it leaves its quick slot if a slow one is free.
     pub fn slow(&mut self, ticket: &mut Ticket) {
-        if std::mem::replace(&mut ticket.is_slow, true) {
-            return;
-        }
-        if let Some(host) = self.hosts.get_mut(&ticket.host) {
-            host.slow += 1;
-        }
         if ticket.slot == Slot::Quick && self.slow < self.slots.slow {
             ticket.slot = Slot::Slow;
-            self.quick -= 1;
-            self.slow += 1;
+            self.change(&ticket.host, |host| (host.quick, host.slow) = (host.quick - 1, host.slow + 1));
         }
     }
 
-    /// Gives a slot back and learns of the host.
+    /// Takes a delivery back and learns of the host.
     pub fn end(&mut self, ticket: Ticket, ended: Ended) {
-        *self.count(ticket.slot) -= 1;
-        let Some(host) = self.hosts.get_mut(&ticket.host) else { return };
-        host.claimed -= 1;
-        host.slow -= u32::from(ticket.is_slow);
-        match ended {
-            Ended::Answered => (host.hung, host.answers) = (0, true),
-            Ended::Failed => (host.hung, host.answers) = (0, false),
-            Ended::Hung => (host.hung, host.answers) = (host.hung.saturating_add(1), false),
-            Ended::NotMade => {}
-        }
-        if host.claimed == 0 && !host.answers && host.hung == 0 {
+        self.claimed -= 1;
+        self.change(&ticket.host, |host| {
+            match ticket.slot {
+                Slot::Quick => host.quick -= 1,
+                Slot::Slow => host.slow -= 1,
+            }
+            match ended {
+                Ended::Answered => (host.hung, host.answers) = (0, true),
+                Ended::Failed => (host.hung, host.answers) = (0, false),
+                Ended::Hung => (host.hung, host.answers) = (host.hung.saturating_add(1), false),
+                Ended::NotMade => {}
+            }
+        });
+        if self.hosts.get(&ticket.host).is_some_and(|host| host.claimed() == 0 && !host.answers && host.hung == 0) {
             self.hosts.remove(&ticket.host);
         }
         if self.hosts.len() > REMEMBERED {
-            self.hosts.retain(|_, host| host.claimed > 0);
+            self.hosts.retain(|_, host| host.claimed() > 0);
         }
     }
 
-    fn count(&mut self, slot: Slot) -> &mut u32 {
-        match slot {
-            Slot::Quick => &mut self.quick,
-            Slot::Slow => &mut self.slow,
+    /// Changes a host, and the slots taken with it.
+    fn change(&mut self, host: &str, change: impl FnOnce(&mut Host)) {
+        if !self.hosts.contains_key(host) {
+            self.hosts.insert(host.to_owned(), Host::default());
         }
+        let Some(host) = self.hosts.get_mut(host) else { return };
+        (self.quick, self.slow) = (self.quick - host.quick_slots(), self.slow - host.slow);
+        change(host);
+        (self.quick, self.slow) = (self.quick + host.quick_slots(), self.slow + host.slow);
     }
 }
 
 struct Plan {
     due: DueHost,
-    room: u32,
+    /// How many may be sent at once.
+    slots: u32,
+    /// How many more may be claimed ahead.
+    ahead: u32,
 }
 
-/// Hands out slots: one to each host in turn, then more to the first ones.
-fn share(hosts: Vec<Plan>, slots: &mut u32, taken: &mut HashMap<String, u32>, shares: &mut Vec<Share>) {
-    let mut limits = vec![0; hosts.len()];
-    loop {
-        let before = *slots;
-        for (plan, limit) in hosts.iter().zip(&mut limits) {
-            let taken = taken.entry(plan.due.host.clone()).or_default();
-            // Half of what is left at a time, so that one host with much room does not take many rounds.
-            let give = plan.room.saturating_sub(*taken).div_ceil(2).min(*slots);
-            (*limit, *taken, *slots) = (*limit + give, *taken + give, *slots - give);
+/// Handing out slots.
+#[derive(Default)]
+struct Sharing {
+    /// How many deliveries may be claimed ahead.
+    ahead: u32,
+    /// What a host was given in this round, whatever the lane.
+    taken: HashMap<String, u32>,
+    shares: Vec<Share>,
+}
+
+impl Sharing {
+    /// Gives some to each host in turn, then more to the first ones.
+    fn share(&mut self, hosts: Vec<Plan>, slots: &mut u32) {
+        let mut limits = vec![0; hosts.len()];
+        loop {
+            let before = *slots;
+            for (plan, limit) in hosts.iter().zip(&mut limits) {
+                let taken = self.taken.entry(plan.due.host.clone()).or_default();
+                // Half of what is left at a time: fewer rounds, and still something for everybody.
+                let give = plan.slots.saturating_sub(*taken).div_ceil(2).min(*slots);
+                (*limit, *taken, *slots) = (*limit + give, *taken + give, *slots - give);
+            }
+            if *slots == before || *slots == 0 {
+                break;
+            }
         }
-        if *slots == before || *slots == 0 {
-            break;
+        for (plan, limit) in hosts.into_iter().zip(limits) {
+            // Ahead of others only what has its slots: nothing waits behind one that got none.
+            let ahead = if limit == plan.slots { plan.ahead.min(self.ahead) } else { 0 };
+            self.ahead -= ahead;
+            if limit + ahead > 0 {
+                let DueHost { host, lane, .. } = plan.due;
+                self.shares.push(Share { host, lane, limit: limit + ahead });
+            }
         }
     }
-    let planned = hosts.into_iter().zip(limits).filter(|(_, limit)| *limit > 0);
-    shares.extend(planned.map(|(plan, limit)| Share { host: plan.due.host, lane: plan.due.lane, limit }));
 }
 
 /// The first, the last, the second, the last but one, and so on.
@@ -278,6 +319,27 @@ mod tests {
     }
 
     #[test]
+    fn for_a_host_that_answers_many_are_claimed_at_a_time() {
+        let mut lanes = Lanes::new(SLOTS);
+        let due = [first("a", 0)];
+        for ticket in begin(&mut lanes, &due) {
+            lanes.end(ticket, Ended::Answered);
+        }
+        let mut tickets = begin(&mut lanes, &due);
+        assert_eq!(tickets.len(), CLAIMED_AHEAD as usize);
+        assert_eq!(lanes.quick, PER_HOST, "what waits for its turn takes no slot");
+        lanes.end(tickets.pop().unwrap(), Ended::Answered);
+        assert_eq!(lanes.plan(&due), [], "not one by one");
+        tickets.truncate(60);
+        let mut lanes = Lanes::new(SLOTS);
+        tickets.iter().for_each(|ticket| drop(lanes.begin(&ticket.host, Lane::First)));
+        lanes.change("a", |host| host.answers = true);
+        assert_eq!(planned(&lanes, &due, "a"), CLAIMED_AHEAD - 60);
+        lanes.slow(&mut tickets[0]);
+        assert_eq!(planned(&lanes, &due, "a"), 0, "one that is slow gets no more than it can take");
+    }
+
+    #[test]
     fn hosts_that_hang_leave_room_after_half_a_second() {
         let mut lanes = Lanes::new(SLOTS);
         let hanging: Vec<_> = (0..6).map(|n| first(&format!("dead{n}"), n)).collect();
@@ -298,7 +360,7 @@ mod tests {
         let mut due: Vec<_> = (0..100).map(|n| first(&format!("dead{n}"), n)).collect();
         begin(&mut lanes, &due);
         due.push(first("good", 1_000));
-        assert_eq!(planned(&lanes, &due, "good"), SLOTS.reserved);
+        assert!(planned(&lanes, &due, "good") >= SLOTS.reserved);
     }
 
     #[test]
@@ -355,10 +417,12 @@ mod tests {
                         lanes.end(ticket, ended);
                     }
                 }
-                prop_assert!(lanes.quick <= SLOTS.quick && lanes.slow <= SLOTS.slow);
+                // What was claimed ahead may take over the slot of one that was slow.
+                prop_assert!(lanes.quick + lanes.slow <= SLOTS.quick + SLOTS.slow && lanes.slow <= SLOTS.slow);
                 prop_assert_eq!(lanes.claimed() as usize, open.len());
                 for host in lanes.hosts.values() {
-                    prop_assert!(host.claimed <= CLAIMED_AHEAD);
+                    prop_assert!(host.claimed() <= CLAIMED_AHEAD);
+                    prop_assert!(host.quick_slots() + host.slow <= PER_HOST);
                 }
             }
             for ticket in open {
