@@ -21,10 +21,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fetch", &["clock"]),
     ("scrape", &["cpu", "fetch", "clock"]),
     ("jobs", &["blobs", "clock", "cpu", "crypto", "scrape", "wake"]),
-    ("webhook", &["clock", "cpu", "crypto", "jobs"]),
+    ("webhook", &["blobs", "clock", "cpu", "crypto", "jobs", "scrape"]),
     ("roles", &["blobs", "clock", "jobs", "scrape", "wake", "webhook"]),
-    ("app", &["blobs", "clock", "config", "crypto", "jobs", "scrape", "wake"]),
-    ("api", &["app", "blobs", "clock", "config", "crypto", "jobs", "scrape", "telemetry"]),
+    ("app", &["blobs", "clock", "config", "crypto", "jobs", "scrape", "wake", "webhook"]),
+    ("api", &["app", "blobs", "clock", "config", "crypto", "jobs", "scrape", "telemetry", "webhook"]),
     (
         "serve",
         &[

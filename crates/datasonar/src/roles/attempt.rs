@@ -34,7 +34,7 @@ const OWN_FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 /// A failure that took longer is one of time.
 const HUNG_AFTER: Duration = Duration::from_secs(5);
 
-/// Lets [`PER_HOST`] attempts at one host be under way at once.
+/// Lets [`PER_HOST`] attempts at one host be under way at once. A gate that is closed turns back those who wait for it.
 #[derive(Clone, Default)]
 pub(super) struct Gates(Arc<Mutex<HashMap<String, Weak<Semaphore>>>>);
 
@@ -42,7 +42,7 @@ impl Gates {
     /// The gate of a host, one as long as anybody holds it.
     pub(super) fn of(&self, host: &str) -> Arc<Semaphore> {
         let mut gates = self.0.lock();
-        if let Some(gate) = gates.get(host).and_then(Weak::upgrade) {
+        if let Some(gate) = gates.get(host).and_then(Weak::upgrade).filter(|gate| !gate.is_closed()) {
             return gate;
         }
         gates.retain(|_, gate| gate.strong_count() > 0);
@@ -71,11 +71,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn slow(&mut self) {
-        if let Some(ticket) = &mut self.ticket {
-            self.lanes.lock().slow(ticket);
-            self.freed.notify_one();
-        }
+    /// Tells whether those who wait for the gate should be turned back.
+    fn slow(&mut self) -> bool {
+        let Some(ticket) = &mut self.ticket else { return false };
+        let turns_back = self.lanes.lock().slow(ticket);
+        self.freed.notify_one();
+        turns_back
     }
 
     fn end(&mut self, ended: Ended) {
@@ -119,7 +120,9 @@ impl OpenAttempt {
         let sent = match tokio::time::timeout(SLOW_AFTER, &mut send).await {
             Ok(sent) => sent,
             Err(_) => {
-                slot.slow();
+                if slot.slow() {
+                    gate.close();
+                }
                 send.await
             }
         };

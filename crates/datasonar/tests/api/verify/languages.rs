@@ -14,7 +14,7 @@ use ring::digest;
 use super::samples;
 
 /// Set where a missing language is to fail, not to be passed over.
-const ALL: &str = "DATASONAR_ALL_LANGUAGES";
+const ALL: &str = "VERIFY_ALL_LANGUAGES";
 
 /// A language of the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
