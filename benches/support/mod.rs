@@ -54,6 +54,8 @@ pub(crate) struct Inbox {
     count: AtomicUsize,
     changed: Notify,
     hang: AtomicBool,
+    /// How long they take to answer.
+    delay: Duration,
     /// By job: when its body had arrived.
     pub(crate) times: Mutex<HashMap<String, Instant>>,
 }
@@ -66,6 +68,15 @@ pub(crate) fn host(n: usize) -> Ipv4Addr {
 impl Endpoints {
     /// Starts so many hosts. They answer 204 at once, or never, if they are to hang.
     pub(crate) async fn start(hosts: usize, hang: bool) -> Self {
+        Self::with(hosts, Inbox { hang: AtomicBool::new(hang), ..Inbox::default() }).await
+    }
+
+    /// Starts so many hosts that answer 204 after so long.
+    pub(crate) async fn slow(hosts: usize, delay: Duration) -> Self {
+        Self::with(hosts, Inbox { delay, ..Inbox::default() }).await
+    }
+
+    async fn with(hosts: usize, inbox: Inbox) -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
@@ -83,7 +94,7 @@ impl Endpoints {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let inbox = Arc::new(Inbox { hang: AtomicBool::new(hang), ..Inbox::default() });
+        let inbox = Arc::new(inbox);
         tokio::spawn(accept(listener, acceptor, inbox.clone()));
         Self { port, ca: authority.pem(), inbox }
     }
@@ -120,6 +131,9 @@ impl Inbox {
             self.count.fetch_add(1, Ordering::Relaxed);
             self.changed.notify_waiters();
             std::future::pending::<()>().await;
+        }
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
         }
         if let Some(job) = job {
             self.times.lock().unwrap().insert(job, Instant::now());

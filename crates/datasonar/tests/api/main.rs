@@ -10,6 +10,7 @@ mod description;
 mod hostile;
 mod jobs;
 mod listening;
+mod outage;
 mod payloads;
 mod replays;
 mod restart;
