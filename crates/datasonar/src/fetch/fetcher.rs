@@ -53,6 +53,8 @@ pub struct Fetch<'a> {
     pub max_bytes: u64,
     /// On whose behalf: lanes are served in turn.
     pub lane: Uuid,
+    /// The least time between this request's begin and that of the next to its host; the operator's may be longer.
+    pub gap: Duration,
 }
 
 /// What came of a fetch.
@@ -83,7 +85,7 @@ impl Fetcher {
         let mut spent = Duration::ZERO;
         let mut tries = 0;
         loop {
-            let host_turn = self.hosts.enter(host, fetch.lane).await;
+            let host_turn = self.hosts.enter(host, fetch.lane, fetch.gap).await;
             let slot = self.slots.take(fetch.lane).await;
             let begin = Instant::now();
             let result = self
@@ -96,6 +98,7 @@ impl Fetcher {
                 })
                 .await;
             spent += begin.elapsed();
+            self.learn(host, &result);
             drop(host_turn);
             let pause = if tries < self.retries { self.pause(&result, tries) } else { None };
             match pause {
@@ -106,6 +109,22 @@ impl Fetcher {
                     tries += 1;
                 }
                 _ => return Outcome { result, spent, slot },
+            }
+        }
+    }
+
+    /// Slows down for a host that says it is overloaded. What answered may be another host, after redirects: then it is not
+    /// known which of the two is meant, and both are spared.
+    fn learn(&self, host: &str, result: &Result<Fetched, FetchError>) {
+        let Ok(fetched) = result else { return };
+        let final_host = fetched.final_url.host_str().filter(|other| *other != host);
+        let rest = retry_after(&fetched.headers);
+        for host in [Some(host), final_host].into_iter().flatten() {
+            match fetched.status {
+                StatusCode::TOO_MANY_REQUESTS => self.hosts.overloaded(host, rest),
+                StatusCode::SERVICE_UNAVAILABLE if !rest.is_zero() => self.hosts.overloaded(host, rest),
+                StatusCode::SERVICE_UNAVAILABLE => self.hosts.in_trouble(host),
+                _ => self.hosts.answered(host),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Politeness: how many requests a host gets at a time, and how far apart.
 //!
+//! The operator's limits are never passed, a caller may ask for a larger gap, and a host that says it is overloaded (429 or
+//! 503) is left alone for as long as it asks, then gets requests further apart, until it answers well again.
 //! The counting is this process's own. (Holding the limits over several processes is a matter of leasing hosts, which
 //! comes with the store for several machines.)
 
@@ -13,6 +15,14 @@ use super::turns::{Turn, Turns};
 
 /// Hosts are forgotten when there are more than this many and they are idle.
 const REMEMBERED: usize = 4_096;
+/// The gap between requests to a host that has said for the first time that it is overloaded; it doubles each time.
+const FIRST_GAP: Duration = Duration::from_millis(250);
+const LARGEST_GAP: Duration = Duration::from_secs(10);
+/// With each answer that is none of overload the gap shrinks by a tenth, until it is gone.
+const SHRINKS_TO: f64 = 0.9;
+const SMALLEST_GAP: Duration = Duration::from_millis(20);
+/// A host is left alone for so long at most, whatever it asks for.
+const LONGEST_REST: Duration = Duration::from_secs(120);
 
 /// The gates of all hosts.
 #[derive(Clone, Debug)]
@@ -25,8 +35,17 @@ pub struct Hosts {
 #[derive(Debug)]
 struct Gate {
     turns: Turns,
+    pace: Mutex<Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
     /// When the next request may begin.
-    next: Mutex<Instant>,
+    next: Instant,
+    /// The gap that the host's own answers ask for.
+    gap: Duration,
+    /// Answers in a row that may have been of overload.
+    doubts: u32,
 }
 
 impl Hosts {
@@ -35,20 +54,54 @@ impl Hosts {
         Self { gates: Arc::default(), concurrency, delay }
     }
 
-    /// Waits until a request to `host` may begin. The host is busy with it until the turn is dropped.
-    pub async fn enter(&self, host: &str, lane: Uuid) -> Turn {
+    /// Waits until a request to `host` may begin, at least `gap` before the next. The host is busy with it until the turn
+    /// is dropped.
+    pub async fn enter(&self, host: &str, lane: Uuid, gap: Duration) -> Turn {
         let gate = self.gate(host);
         let turn = gate.turns.take(lane).await;
-        if !self.delay.is_zero() {
+        loop {
             let start = {
-                let mut next = gate.next.lock();
-                let start = (*next).max(Instant::now());
-                *next = start + self.delay;
-                start
+                let mut pace = gate.pace.lock();
+                let now = Instant::now();
+                if pace.next <= now {
+                    pace.next = now + self.delay.max(gap).max(pace.gap);
+                    return turn;
+                }
+                pace.next
             };
+            // Another may be quicker; and meanwhile the host may ask for more.
             tokio::time::sleep_until(start).await;
         }
-        turn
+    }
+
+    /// Learns that a host gave an answer that may mean overload, or a page that is broken: two in a row mean overload.
+    pub fn in_trouble(&self, host: &str) {
+        let gate = self.gate(host);
+        let doubts = {
+            let mut pace = gate.pace.lock();
+            pace.doubts += 1;
+            pace.doubts
+        };
+        if doubts > 1 {
+            self.overloaded(host, Duration::ZERO);
+        }
+    }
+
+    /// Learns that a host said it is overloaded, and for how long it asks to be left alone.
+    pub fn overloaded(&self, host: &str, rest: Duration) {
+        let gate = self.gate(host);
+        let mut pace = gate.pace.lock();
+        pace.gap = (pace.gap * 2).clamp(FIRST_GAP, LARGEST_GAP);
+        pace.next = pace.next.max(Instant::now() + rest.min(LONGEST_REST).max(pace.gap));
+    }
+
+    /// Learns that a host gave an answer that is none of overload.
+    pub fn answered(&self, host: &str) {
+        let Some(gate) = self.gates.lock().get(host).cloned() else { return };
+        let mut pace = gate.pace.lock();
+        pace.doubts = 0;
+        let gap = pace.gap.mul_f64(SHRINKS_TO);
+        pace.gap = if gap < SMALLEST_GAP { Duration::ZERO } else { gap };
     }
 
     fn gate(&self, host: &str) -> Arc<Gate> {
@@ -59,10 +112,11 @@ impl Hosts {
         if gates.len() >= REMEMBERED {
             let now = Instant::now();
             gates.retain(|_, gate| {
-                Arc::strong_count(gate) > 1 || !gate.turns.is_idle(self.concurrency) || *gate.next.lock() > now
+                Arc::strong_count(gate) > 1 || !gate.turns.is_idle(self.concurrency) || gate.pace.lock().next > now
             });
         }
-        let gate = Arc::new(Gate { turns: Turns::new(self.concurrency), next: Mutex::new(Instant::now()) });
+        let pace = Mutex::new(Pace { next: Instant::now(), gap: Duration::ZERO, doubts: 0 });
+        let gate = Arc::new(Gate { turns: Turns::new(self.concurrency), pace });
         gates.insert(host.to_owned(), gate.clone());
         gate
     }
@@ -81,7 +135,7 @@ mod tests {
         let enter = |host: &'static str| {
             let hosts = hosts.clone();
             async move {
-                let _turn = hosts.enter(host, Uuid::nil()).await;
+                let _turn = hosts.enter(host, Uuid::nil(), Duration::ZERO).await;
                 begin.elapsed().as_millis()
             }
         };
@@ -89,12 +143,65 @@ mod tests {
         assert_eq!(times, [0, 250, 0, 500]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_may_ask_for_more_room_and_never_for_less() {
+        let hosts = Hosts::new(8, Duration::from_millis(250));
+        let begin = Instant::now();
+        for (gap, at) in [(1_000, 0), (10, 1_000), (0, 1_250)] {
+            drop(hosts.enter("a", Uuid::nil(), Duration::from_millis(gap)).await);
+            assert_eq!(begin.elapsed().as_millis(), at);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overloaded_host_is_left_alone_and_then_spared() {
+        let hosts = Hosts::new(8, Duration::ZERO);
+        let enter = async || drop(hosts.enter("a", Uuid::nil(), Duration::ZERO).await);
+        let begin = Instant::now();
+        enter().await;
+        hosts.overloaded("a", Duration::from_secs(7));
+        hosts.overloaded("a", Duration::ZERO);
+        enter().await;
+        assert_eq!(begin.elapsed(), Duration::from_secs(7));
+        enter().await;
+        assert_eq!(begin.elapsed(), Duration::from_millis(7_500), "the gap has doubled");
+        hosts.overloaded("a", Duration::from_secs(1_000_000));
+        enter().await;
+        assert_eq!(begin.elapsed(), Duration::from_millis(7_500) + LONGEST_REST);
+        for _ in 0..100 {
+            hosts.answered("a");
+        }
+        let begin = Instant::now();
+        // The gap of the last request still holds.
+        enter().await;
+        enter().await;
+        enter().await;
+        assert_eq!(begin.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_broken_page_slows_nothing() {
+        let hosts = Hosts::new(8, Duration::ZERO);
+        let enter = async || drop(hosts.enter("a", Uuid::nil(), Duration::ZERO).await);
+        let begin = Instant::now();
+        for _ in 0..3 {
+            hosts.in_trouble("a");
+            hosts.answered("a");
+            enter().await;
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        hosts.in_trouble("a");
+        hosts.in_trouble("a");
+        enter().await;
+        assert_eq!(begin.elapsed(), FIRST_GAP);
+    }
+
     #[tokio::test]
     async fn idle_hosts_are_forgotten() {
         let hosts = Hosts::new(2, Duration::ZERO);
-        let held = hosts.enter("held", Uuid::nil()).await;
+        let held = hosts.enter("held", Uuid::nil(), Duration::ZERO).await;
         for n in 0..3 * REMEMBERED {
-            drop(hosts.enter(&format!("host-{n}"), Uuid::nil()).await);
+            drop(hosts.enter(&format!("host-{n}"), Uuid::nil(), Duration::ZERO).await);
         }
         assert!(hosts.gates.lock().len() <= REMEMBERED + 1);
         assert!(hosts.gates.lock().contains_key("held"));

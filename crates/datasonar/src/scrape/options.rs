@@ -171,6 +171,8 @@ pub struct Plan {
     pub render: Render,
     /// Whether robots.txt binds.
     pub respect_robots: bool,
+    /// The least time between two requests to a host.
+    pub gap: Duration,
 }
 
 /// The longest `timeout` that may be asked for, in seconds.
@@ -223,6 +225,7 @@ impl Plan {
                 max_bytes,
                 render: options.render,
                 respect_robots: options.respect_robots.unwrap_or(false),
+                gap: Duration::ZERO,
             }),
             _ => Err(errors),
         }

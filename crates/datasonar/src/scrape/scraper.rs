@@ -103,6 +103,7 @@ impl Scraper {
                 timeout: plan.timeout,
                 max_bytes: plan.max_bytes,
                 lane: target.lane,
+                gap: plan.gap,
             })
             .await;
         let time_ms = milliseconds(outcome.spent);
