@@ -33,6 +33,8 @@ enum Command {
     Scrape(client::ScrapeArgs),
     /// Queue a file of URLs
     Batch(client::BatchArgs),
+    /// Crawl a site
+    Crawl(Box<client::CrawlArgs>),
     /// Look at jobs
     #[command(subcommand)]
     Jobs(client::JobsCommand),
@@ -52,6 +54,7 @@ pub async fn run() -> ExitCode {
         Command::Listen(args) => listen::run(args).await,
         Command::Scrape(args) => client::scrape(args).await,
         Command::Batch(args) => client::batch(args).await,
+        Command::Crawl(args) => client::crawl(*args).await,
         Command::Jobs(command) => client::jobs(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
