@@ -2,7 +2,10 @@
 //! bytes at every attempt, and nothing fetched again that was finished.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
 
-use std::{fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
+#[path = "support/generated.rs"]
+mod generated;
+
+use std::{collections::BTreeSet, fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
 
 use datasonar::{
     cli::{
@@ -16,10 +19,12 @@ use datasonar::{
     },
     clock::{Ids, SystemClock},
 };
+use generated::{Generated, Shape};
 use http::Method;
 use serde_json::{Value, json};
 
 const KILLS: usize = 20;
+const KILLS_OF_A_CRAWL: usize = 10;
 const KILLS_WHILE_DELIVERING: usize = 4;
 
 /// A server that is killed and started again on the same data.
@@ -150,6 +155,48 @@ async fn killed_twenty_times_a_batch_still_makes_one_callback() {
     check_body(&attempts[0], &job, &urls, &site);
     let all = victim.api().json(Method::GET, "/v1/deliveries", None).await.unwrap();
     assert_eq!(all["data"].as_array().unwrap().len(), 1, "there is one delivery");
+    victim.child.stop().await.unwrap();
+}
+
+/// `CRAWLED_PAGES` sets how large the site is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_ten_times_a_crawl_fetches_what_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    let pages = std::env::var("CRAWLED_PAGES").map_or(4_000, |pages| pages.parse().unwrap());
+    let shape = Shape::mixed(pages);
+    let site = Generated::start(shape).await;
+    let expected: BTreeSet<usize> = shape.reachable(true, true, None).into_keys().collect();
+    let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await.unwrap();
+    let mut victim = Victim::start(directory.path(), &receiver).await;
+    let request = json!({"url": site.url(), "max_pages": 1_000_000, "format": "text", "webhook_url": receiver.url()});
+    let queued = victim.api().json(Method::POST, "/v1/crawl", Some(&request)).await.unwrap();
+    let job = queued["job_id"].as_str().unwrap().to_owned();
+
+    let ids = Ids::random(Arc::new(SystemClock));
+    let mut seen = 0;
+    for kill in 0..KILLS_OF_A_CRAWL {
+        let target = seen + (ids.fraction() * (expected.len() / KILLS_OF_A_CRAWL) as f64) as u64;
+        while done(&victim.api().job(&job).await.unwrap()) < target {}
+        victim.kill_and_restart().await;
+        let found = victim.api().job(&job).await.unwrap();
+        println!("kill {kill}: {} of {} pages, {}", done(&found), expected.len(), found["status"]);
+        assert!(done(&found) >= seen, "a finished page was lost: {} < {seen}", done(&found));
+        assert!(found["completed_at"].is_null(), "the crawl is over before the last kill");
+        seen = done(&found);
+    }
+    let ended = victim.api().wait(&job, async |_| {}).await.unwrap();
+    assert_eq!((&ended["status"], &ended["progress"]["total"]), (&json!("completed"), &json!(expected.len())));
+    let received = tokio::time::timeout(Duration::from_secs(60), receiver.next()).await.unwrap().unwrap();
+    let body: Value = serde_json::from_reader(BufReader::new(File::open(received.body()).unwrap())).unwrap();
+    let results = body["result"]["results"].as_array().unwrap();
+    let page = |result: &Value| site.page_of(result["url"].as_str().unwrap()).unwrap();
+    let fetched: BTreeSet<usize> = results.iter().map(page).collect();
+    assert_eq!(results.len(), fetched.len(), "a page has two results");
+    assert_eq!(fetched, expected);
+    for page in 0..shape.pages {
+        let most = if expected.contains(&page) { 1 + KILLS_OF_A_CRAWL as u32 } else { 0 };
+        assert!(site.hits(page) <= most, "page {page} was fetched {} times", site.hits(page));
+    }
     victim.child.stop().await.unwrap();
 }
 

@@ -6,7 +6,10 @@
 
 mod access;
 mod bodies;
+mod crawls;
 mod description;
+#[path = "../support/generated.rs"]
+mod generated;
 mod hostile;
 mod jobs;
 mod listening;
