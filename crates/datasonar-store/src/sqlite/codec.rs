@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::fault::corrupt;
 use crate::{
     AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, Lane, ProcessId,
-    ReplayId, ReplayStatus, Result, SecretId, Trigger,
+    ReplayId, ReplayStatus, Result, SecretId, SkipReason, Trigger, UrlKey,
 };
 
 macro_rules! ids {
@@ -48,7 +48,13 @@ macro_rules! names {
     )*};
 }
 
-names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus);
+names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus, SkipReason);
+
+impl ToSql for UrlKey {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
+    }
+}
 
 /// A time as it stands in a row: what is finer than a millisecond is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

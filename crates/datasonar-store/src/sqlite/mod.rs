@@ -21,6 +21,7 @@ mod due;
 mod fair;
 mod fault;
 mod finish;
+mod frontier;
 mod jobs;
 mod readers;
 mod replay;

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    SqliteStore, accounts, attempts, bulk, claim, deliveries, dispatch, due, finish, jobs, replay, secrets, submit,
-    tasks, trial, upkeep,
+    SqliteStore, accounts, attempts, bulk, claim, deliveries, dispatch, due, finish, frontier, jobs, replay, secrets,
+    submit, tasks, trial, upkeep,
 };
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, DueHost, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key,
-    KeyId, NewJob, NewKey, NewReplay, NewSecret, NewTest, Page, Renewal, Replay, ReplayId, Result, Scope, Secret,
-    Selection, Setup, Store, Submission, TaskLease, Totals, Usage, UsageSample, Verdict,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, Finish, FinishTask, FinishedTask, Job, JobFilter,
+    JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSecret, NewTest, Page, Renewal, Replay, ReplayId, Result, Scope,
+    Secret, Selection, Setup, SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey, Usage, UsageSample, Verdict,
 };
 
 #[async_trait]
@@ -82,6 +82,10 @@ impl Store for SqliteStore {
         self.read(move |c| jobs::finished_tasks(c, job, seq, limit)).await
     }
 
+    async fn skipped(&self, scope: Scope, id: JobId, after: u64, limit: u32) -> Result<Vec<(u64, SkippedUrl)>> {
+        self.read(move |c| frontier::skipped(c, scope, id, after, limit)).await
+    }
+
     async fn claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>> {
         self.write(move |c| claim::claim(c, &claim)).await
     }
@@ -92,6 +96,14 @@ impl Store for SqliteStore {
 
     async fn finish_task(&self, finish: FinishTask) -> Result<Finish> {
         self.write(move |c| finish::finish(c, &finish)).await
+    }
+
+    async fn discover(&self, lease: TaskLease, discovery: Discovery) -> Result<()> {
+        self.write(move |c| frontier::discover(c, lease, &discovery)).await
+    }
+
+    async fn claim_page(&self, lease: TaskLease, index: u32, own: UrlKey, keys: Vec<UrlKey>) -> Result<bool> {
+        self.write(move |c| frontier::claim_page(c, lease, index, own, &keys)).await
     }
 
     async fn release_tasks(&self, leases: Vec<TaskLease>) -> Result<()> {
