@@ -17,7 +17,7 @@ use datasonar::{
 };
 use datasonar_net::AddressPolicy;
 use datasonar_store::{
-    AccountId, ClaimTasks, DeliveryId, Environment, FinishTask, Job, JobKind, ProcessId, Scope, Store,
+    AccountId, ClaimTasks, DeliveryId, Discovery, Environment, FinishTask, Job, JobKind, ProcessId, Scope, Store,
     sqlite::{SqliteStore, Threading},
 };
 use futures::TryStreamExt;
@@ -173,6 +173,8 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
                 failed: 0,
                 time_ms: 0,
                 page_error: None,
+                dropped: Vec::new(),
+                discovery: Discovery::default(),
                 delivery: DeliveryId(ids.uuid()),
                 now: clock.now(),
                 retention: Duration::from_secs(600),

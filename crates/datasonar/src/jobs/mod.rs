@@ -9,7 +9,9 @@ mod urls;
 use std::sync::Arc;
 
 use datasonar_net::AddressPolicy;
-use datasonar_store::{Idempotency, JobId, JobKind, NewJob, Scope, Store, StoreError, Submission, Webhook};
+use datasonar_store::{
+    Idempotency, JobId, JobInput, JobKind, NewJob, NewWork, Scope, Store, StoreError, Submission, Webhook,
+};
 use url::Url;
 
 pub use options::{JobOptions, Payload, PayloadKind};
@@ -94,7 +96,8 @@ impl Jobs {
     /// When the store fails, or the idempotency key was used with another request.
     pub async fn submit(&self, new: Submit) -> Result<Submission, JobsError> {
         let id = new.id;
-        let has_blob = matches!(new.urls.input, datasonar_store::JobInput::Blob(_));
+        let work = new.urls.into_work();
+        let has_blob = matches!(work, NewWork::Listed { input: JobInput::Blob(_), .. });
         let submission = self
             .store
             .submit_job(NewJob {
@@ -103,8 +106,7 @@ impl Jobs {
                 kind: new.kind,
                 options: serde_json::to_string(&new.options).expect("options have string keys only"),
                 webhook: new.webhook_url.map(|url| Webhook { host: endpoint_host(&url), url }),
-                input: new.urls.input,
-                tasks: new.urls.tasks,
+                work,
                 created_at: self.clock.now(),
                 idempotency: new.idempotency,
             })

@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use datasonar_store::{ClaimedTask, DeliveryId, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError};
+use datasonar_store::{
+    ClaimedTask, DeliveryId, Discovery, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError,
+};
 use futures::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
@@ -117,7 +119,7 @@ impl OpenTask {
 
     async fn work(&mut self) -> Result<(Vec<Segment>, Tally), BlobsError> {
         let tools = self.tools.clone();
-        let urls = read_urls(&tools.blobs, &self.claimed).await?;
+        let urls = read_urls(&tools.blobs, self.claimed.lease, &self.claimed.input, self.claimed.urls).await?;
         let plan = self.plan();
         let lane = self.claimed.lease.job.0;
         let mut pages: FuturesUnordered<_> = urls
@@ -183,6 +185,8 @@ impl OpenTask {
             failed: tally.failed,
             time_ms: tally.time_ms,
             page_error,
+            dropped: Vec::new(),
+            discovery: Discovery::default(),
             delivery: DeliveryId(self.tools.ids.uuid()),
             now: self.tools.clock.now(),
             retention: self.tools.retention,

@@ -188,8 +188,7 @@ async fn traps_are_left_and_told() {
     assert_eq!(ended["status"], "completed");
     let results = lines(&server, &job).await;
     assert!(results.len() <= 400);
-    let found: Vec<usize> =
-        results.iter().filter_map(|result| site.page_of(result["url"].as_str().unwrap())).collect();
+    let found: Vec<usize> = results.iter().filter_map(|result| site.page_of(result["url"].as_str().unwrap())).collect();
     let mut expected: Vec<usize> = shape.reachable(true, true, None).into_keys().collect();
     let mut sorted = found.clone();
     sorted.sort_unstable();

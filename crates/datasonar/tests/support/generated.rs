@@ -262,7 +262,9 @@ impl Serving {
             write!(maps, "<sitemap><loc>http://127.0.0.1:{}/{map}</loc></sitemap>", self.port).unwrap();
             maps
         });
-        format!(r#"<?xml version="1.0"?><sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{maps}</sitemapindex>"#)
+        format!(
+            r#"<?xml version="1.0"?><sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{maps}</sitemapindex>"#
+        )
     }
 
     /// Names the pages that nothing links to, compressed.

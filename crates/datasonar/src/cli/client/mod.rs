@@ -10,7 +10,7 @@ pub(super) use api::accept;
 pub use api::{Api, ApiError, Server};
 pub use batch::submit_file;
 pub(super) use batch::{BatchArgs, run as batch};
-pub(super) use crawl::{CrawlArgs, CrawlOptionArgs, run as crawl};
+pub(super) use crawl::{CrawlArgs, run as crawl};
 pub(super) use jobs::{JobsCommand, run as jobs};
 pub(super) use scrape::{ScrapeArgs, run as scrape};
 
