@@ -14,6 +14,7 @@ pub mod crypto;
 pub mod fetch;
 pub mod jobs;
 pub mod roles;
+pub mod schedules;
 pub mod scrape;
 pub mod serve;
 pub mod telemetry;

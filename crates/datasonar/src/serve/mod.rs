@@ -31,7 +31,7 @@ use crate::{
     config::{Role, Settings},
     crypto::{CryptoError, Sealer},
     fetch::{FetchSettings, Fetcher, Robots},
-    jobs::{Jobs, Results},
+    jobs::{Jobs, Results, Terms},
     roles::{
         Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Tools, Worker, WorkerParts,
     },
@@ -203,6 +203,8 @@ fn build(
         ids: ids.clone(),
         timeout: settings.webhook_timeout,
     });
+    let public_url: Arc<str> = public_url.trim_end_matches('/').into();
+    let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),
@@ -212,11 +214,11 @@ fn build(
             sender,
             retention: settings.result_retention,
         },
-        jobs: Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), policy.clone(), wake.clone()),
+        jobs: Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, wake.clone()),
         results,
         scraper: Arc::new(scraper),
         not_ready: health.watch(),
-        public_url: public_url.trim_end_matches('/').into(),
+        public_url,
         settings,
         store,
         blobs,
@@ -226,6 +228,11 @@ fn build(
         policy,
         wake,
     })
+}
+
+/// The bounds of a request's options.
+fn limits(settings: &Settings) -> Limits {
+    Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes }
 }
 
 /// How many files this process may have open: as many as it may allow itself. A connection is a file.
@@ -286,7 +293,7 @@ impl Server {
                 clock: app.clock.clone(),
                 ids: app.ids.clone(),
                 wake: app.wake.clone(),
-                limits: Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes },
+                limits: limits(settings),
                 retention: settings.result_retention,
                 held_bytes: AtomicUsize::new(0),
             }),
