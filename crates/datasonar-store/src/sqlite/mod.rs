@@ -24,6 +24,7 @@ mod finish;
 mod jobs;
 mod readers;
 mod replay;
+mod schedules;
 mod schema;
 mod secrets;
 mod steps;
