@@ -108,8 +108,13 @@ mod tests {
 
     #[test]
     fn nothing_is_done_before_its_time_or_while_it_rests() {
-        let standing =
-            Standing { overlap: Overlap::Allow, paused: false, next_run_at: Some(at(100)), is_open: false, queued: None };
+        let standing = Standing {
+            overlap: Overlap::Allow,
+            paused: false,
+            next_run_at: Some(at(100)),
+            is_open: false,
+            queued: None,
+        };
         assert_eq!(decide(&standing, at(99), next), None);
         assert_eq!(decide(&Standing { next_run_at: None, ..standing }, at(500), next), None);
         assert_eq!(decide(&Standing { paused: true, queued: Some(at(90)), ..standing }, at(500), next), None);
@@ -117,8 +122,13 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_one_run() {
-        let standing =
-            Standing { overlap: Overlap::Allow, paused: false, next_run_at: Some(at(100)), is_open: false, queued: None };
+        let standing = Standing {
+            overlap: Overlap::Allow,
+            paused: false,
+            next_run_at: Some(at(100)),
+            is_open: false,
+            queued: None,
+        };
         let step = decide(&standing, at(9_999), next).unwrap();
         assert_eq!((step.planned_at, step.decision, step.next_run_at), (at(100), Decision::Start, Some(at(10_000))));
     }

@@ -33,8 +33,10 @@ use crate::{
     fetch::{FetchSettings, Fetcher, Robots},
     jobs::{Jobs, Results, Terms},
     roles::{
-        Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Tools, Worker, WorkerParts,
+        Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
+        Tools, Worker, WorkerParts,
     },
+    schedules::Schedules,
     scrape::{Limits, Scraper, ScraperParts},
     wake::Wake,
     webhook::{
@@ -205,6 +207,7 @@ fn build(
     });
     let public_url: Arc<str> = public_url.trim_end_matches('/').into();
     let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
+    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, wake.clone());
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),
@@ -214,7 +217,8 @@ fn build(
             sender,
             retention: settings.result_retention,
         },
-        jobs: Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, wake.clone()),
+        schedules: Schedules::new(store.clone(), jobs.clone(), clock.clone(), ids.clone(), wake.clone()),
+        jobs,
         results,
         scraper: Arc::new(scraper),
         not_ready: health.watch(),
@@ -273,6 +277,7 @@ impl Server {
             self.loops.spawn(self.replayer().run(self.stop.clone()));
         }
         if settings.roles.contains(&Role::Scheduler) {
+            self.loops.spawn(self.scheduler().run(self.stop.clone()));
             self.loops.spawn(self.janitor().run(self.stop.clone()));
         }
     }
@@ -297,6 +302,16 @@ impl Server {
                 retention: settings.result_retention,
                 held_bytes: AtomicUsize::new(0),
             }),
+        })
+    }
+
+    fn scheduler(&self) -> Scheduler {
+        Scheduler::new(SchedulerParts {
+            store: self.app.store.clone(),
+            schedules: self.app.schedules.clone(),
+            clock: self.app.clock.clone(),
+            wake: self.app.wake.clone(),
+            health: self.health.clone(),
         })
     }
 

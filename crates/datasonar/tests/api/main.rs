@@ -14,6 +14,7 @@ mod payloads;
 mod replays;
 mod restart;
 mod retention;
+mod schedules;
 mod server;
 mod verify;
 mod waiting;
