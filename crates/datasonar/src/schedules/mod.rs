@@ -14,7 +14,7 @@ use datasonar_store::{
     DueSchedule, Idempotency, JobId, NewSchedule, Overlap, RunDecision, RunSchedule, RunTrigger, Schedule,
     ScheduleChange, ScheduleId, Scope, Store, StoreError, Submission,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use self::{
@@ -32,6 +32,10 @@ use crate::{
 const MAX_NAME: usize = 200;
 /// How long a reason in the history may be, in characters.
 const MAX_REASON: usize = 1_000;
+
+/// How many runs may be asked for within a moment.
+const SAME_TIME: u32 = 100;
+const MILLISECOND: SignedDuration = SignedDuration::from_millis(1);
 
 /// Keeps schedules and starts their jobs.
 #[derive(Clone)]
@@ -157,7 +161,7 @@ impl Schedules {
         new.idempotency = idempotency(new.id);
         let trace = Trace::of(&new);
         let now = self.clock.now();
-        let run = RunSchedule {
+        let mut run = RunSchedule {
             schedule: schedule.id,
             version: schedule.version,
             planned_at: now,
@@ -166,7 +170,15 @@ impl Schedules {
             trigger: RunTrigger::Manual,
             now,
         };
-        Ok(self.record(run, Some(trace)).await?)
+        let mut recorded = self.store.run_schedule(run.clone()).await;
+        for _ in 1..SAME_TIME {
+            let Err(StoreError::Conflict(_)) = recorded else { break };
+            // A schedule has one run for each time: the next millisecond may be free.
+            run.planned_at += MILLISECOND;
+            recorded = self.store.run_schedule(run.clone()).await;
+        }
+        self.settle(&recorded, Some(trace)).await;
+        Ok(recorded?)
     }
 
     /// Decides what becomes of a schedule that is due, and does it. Answers whether there was anything to do.
@@ -208,14 +220,15 @@ impl Schedules {
             trigger: RunTrigger::Cron,
             now,
         };
-        self.record(run, trace).await?;
+        let recorded = self.store.run_schedule(run).await;
+        self.settle(&recorded, trace).await;
+        recorded?;
         Ok(true)
     }
 
-    /// Takes the step of a run, and tidies up after a job that did not come of it.
-    async fn record(&self, run: RunSchedule, trace: Option<Trace>) -> Result<Submission, StoreError> {
-        let recorded = self.store.run_schedule(run).await;
-        match (&recorded, trace) {
+    /// Wakes those who wait for a run's job, and tidies up after one that did not come of it.
+    async fn settle(&self, recorded: &Result<Submission, StoreError>, trace: Option<Trace>) {
+        match (recorded, trace) {
             (Ok(Submission::Accepted), Some(_)) => self.jobs.accepted(),
             (
                 Ok(Submission::Repeated { .. })
@@ -225,7 +238,6 @@ impl Schedules {
             // Nothing came of it, or the outcome is unknown and left to the sweep.
             _ => {}
         }
-        recorded
     }
 
     /// Reads what is wanted as it will be read each time.

@@ -3,6 +3,7 @@
 mod api;
 mod batch;
 mod jobs;
+mod schedules;
 mod scrape;
 
 pub(super) use api::accept;
@@ -10,6 +11,7 @@ pub use api::{Api, ApiError, Server};
 pub use batch::submit_file;
 pub(super) use batch::{BatchArgs, run as batch};
 pub(super) use jobs::{JobsCommand, run as jobs};
+pub(super) use schedules::{SchedulesCommand, run as schedules};
 pub(super) use scrape::{ScrapeArgs, run as scrape};
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
