@@ -8,12 +8,12 @@
 use std::time::Duration;
 
 use croner::{
-    Cron,
+    CronPattern, Weekday,
     parser::{CronParser, Seconds, Year},
 };
 use jiff::{
     Timestamp, Unit,
-    civil::{self, DateTime},
+    civil::{self, DateTime, Time},
     tz::{AmbiguousOffset, Offset, TimeZone},
 };
 
@@ -25,7 +25,11 @@ const MAX_ZONE_BYTES: usize = 64;
 /// A cron expression and the zone whose clocks it is read on.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    cron: Cron,
+    pattern: CronPattern,
+    /// What fits of a time of day, each in order.
+    hours: Vec<i8>,
+    minutes: Vec<i8>,
+    seconds: Vec<i8>,
     zone: TimeZone,
 }
 
@@ -47,8 +51,16 @@ impl Rule {
     /// # Errors
     /// When one of them cannot be read, or when no time ever fits.
     pub fn new(cron: &str, timezone: &str) -> Result<Self, RuleError> {
-        let rule = Self { cron: read_cron(cron)?, zone: read_zone(timezone)? };
-        // Expressions have no year, so that what fits in no year of the calendar's cycle never does: any start will do.
+        let pattern = read_cron(cron)?;
+        let values = |values: Vec<u16>| values.into_iter().filter_map(|value| i8::try_from(value).ok()).collect();
+        let rule = Self {
+            hours: values(pattern.hours.values()),
+            minutes: values(pattern.minutes.values()),
+            seconds: values(pattern.seconds.values()),
+            pattern,
+            zone: read_zone(timezone)?,
+        };
+        // Expressions have no year. Every kind of year comes within the years that are looked through from this one on.
         match rule.next_local(civil::date(2000, 1, 1).at(0, 0, 0, 0)) {
             Some(_) => Ok(rule),
             None => Err(RuleError::Cron("no time ever fits this: does the month have such a day?".to_owned())),
@@ -108,15 +120,53 @@ impl Rule {
         changes.find(|change| change.offset() == after).map(|change| change.timestamp())
     }
 
-    /// The first local time after another that fits, whether or not the zone's clocks show it.
+    /// The first local time after another that fits, whether or not the zone's clocks show it. Its cost is bounded: at
+    /// most all days of [`YEARS`] are looked at, and no hours.
     fn next_local(&self, after: DateTime) -> Option<DateTime> {
-        self.cron.find_next_occurrence(&after, false).ok()
+        let first = after.checked_add(SECOND).ok()?;
+        let (mut date, mut from) = (first.date(), first.time());
+        let last_year = date.year() + YEARS;
+        while date.year() <= last_year {
+            let month = u32::try_from(date.month()).ok()?;
+            if self.pattern.month_match(month).ok()? {
+                let weekday =
+                    Weekday::from_days_from_sunday(u32::try_from(date.weekday().to_sunday_zero_offset()).ok()?);
+                let day = u32::try_from(date.day()).ok()?;
+                let fits = self.pattern.day_match(date.year().into(), month, day, weekday).ok()?;
+                if let Some(time) = self.time_of_day(from).filter(|_| fits) {
+                    return Some(date.to_datetime(time));
+                }
+                date = date.tomorrow().ok()?;
+            } else {
+                date = date.last_of_month().tomorrow().ok()?;
+            }
+            from = Time::midnight();
+        }
+        None
+    }
+
+    /// The first time of day that fits, from one on.
+    fn time_of_day(&self, from: Time) -> Option<Time> {
+        let at_least = |values: &[i8], least: i8| values.iter().copied().find(|value| *value >= least);
+        let (hour, minute, second) = (from.hour(), from.minute(), from.second());
+        if self.hours.contains(&hour) {
+            if let Some(second) = at_least(&self.seconds, second).filter(|_| self.minutes.contains(&minute)) {
+                return Time::new(hour, minute, second, 0).ok();
+            }
+            if let Some(minute) = at_least(&self.minutes, minute + 1) {
+                return Time::new(hour, minute, *self.seconds.first()?, 0).ok();
+            }
+        }
+        Time::new(at_least(&self.hours, hour + 1)?, *self.minutes.first()?, *self.seconds.first()?, 0).ok()
     }
 }
 
+/// How many years are looked through for a time that fits. The rarest day, a 29 February of a given weekday, comes again
+/// within 40.
+const YEARS: i16 = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
-fn read_cron(text: &str) -> Result<Cron, RuleError> {
+fn read_cron(text: &str) -> Result<CronPattern, RuleError> {
     let refuse = |why: String| Err(RuleError::Cron(why));
     let text = text.trim();
     if text.len() > MAX_BYTES {
@@ -135,7 +185,7 @@ fn read_cron(text: &str) -> Result<Cron, RuleError> {
         ));
     }
     let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-    parser.parse(text).or_else(|error| refuse(format!("cannot be read: {error}")))
+    parser.parse(text).map(|cron| cron.pattern).or_else(|error| refuse(format!("cannot be read: {error}")))
 }
 
 fn read_zone(name: &str) -> Result<TimeZone, RuleError> {

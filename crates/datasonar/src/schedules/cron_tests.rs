@@ -224,7 +224,8 @@ fn every_year_has_as_many_days() {
 /// What a watcher of the zone's clocks would run, minute by minute, between two instants.
 fn watched(rule: &Rule, start: Timestamp, end: Timestamp) -> Vec<Timestamp> {
     const MINUTE: SignedDuration = SignedDuration::from_mins(1);
-    let fits = |local: &DateTime| rule.cron.is_time_matching(local).unwrap();
+    let cron: croner::Cron = rule.pattern.as_str().parse().unwrap();
+    let fits = |local: &DateTime| cron.is_time_matching(local).unwrap();
     let mut shown = BTreeSet::new();
     // What was shown before the window, as far as it can be shown again.
     let mut now = start - SignedDuration::from_hours(30);
@@ -276,7 +277,7 @@ fn zones() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
     /// The runs are those that a watcher of the clocks finds, around a change of theirs where there is one.
     #[test]
@@ -314,7 +315,7 @@ proptest! {
                 let runs = rule.upcoming(at("2026-10-25T00:30:00Z"), 20);
                 prop_assert!(runs.is_sorted() && runs.len() == 20, "{}", cron);
             }
-            prop_assert!(begin.elapsed() < Duration::from_secs(2), "{}", cron);
+            prop_assert!(begin.elapsed() < Duration::from_secs(1), "{}", cron);
         }
     }
 }
