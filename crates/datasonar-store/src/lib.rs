@@ -15,6 +15,7 @@ mod frontier;
 mod id;
 mod job;
 mod replay;
+mod schedule;
 mod segment;
 pub mod sqlite;
 mod store;
@@ -32,11 +33,14 @@ pub use error::{Result, StoreError};
 pub use frontier::{
     Discovery, FoundUrl, NewCrawl, SKIPPED_LISTED, SkipCounts, SkipReason, SkippedUrl, URLS_PER_CRAWL_TASK, UrlKey,
 };
-pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, SecretId};
+pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, ScheduleId, SecretId};
 pub use job::{
     Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, NewWork, Page, Submission, Webhook,
 };
 pub use replay::{Advance, NewReplay, Replay, ReplayStatus, Selection};
+pub use schedule::{
+    DueSchedule, NewSchedule, Overlap, Run, RunDecision, RunOutcome, RunSchedule, RunTrigger, Schedule, ScheduleChange,
+};
 pub use segment::{Segment, SegmentData};
 pub use store::{Store, Totals};
 pub use task::{ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskInput, TaskLease};

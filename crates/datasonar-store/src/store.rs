@@ -7,9 +7,10 @@ use jiff::Timestamp;
 
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, Finish, FinishTask, FinishedTask, Job, JobFilter,
-    JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSecret, NewTest, Page, Renewal, Replay, ReplayId, Result, Scope,
-    Secret, Selection, Setup, SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask, Job,
+    JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest, Page, Renewal, Replay,
+    ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope, Secret, Selection, Setup,
+    SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
 };
 
 /// How much there is to do, for operators.
@@ -257,4 +258,30 @@ pub trait Store: Send + Sync + 'static {
 
     /// Answers when the store can be read and written.
     async fn ping(&self) -> Result<()>;
+
+    /// (A stand-in.)
+    async fn create_schedule(&self, new: NewSchedule) -> Result<Submission>;
+    /// (A stand-in.)
+    async fn schedule(&self, scope: Scope, id: ScheduleId) -> Result<Schedule>;
+    /// (A stand-in.)
+    async fn schedules(&self, scope: Scope, page: Page<ScheduleId>) -> Result<Vec<Schedule>>;
+    /// (A stand-in.)
+    async fn change_schedule(
+        &self,
+        scope: Scope,
+        id: ScheduleId,
+        version: u32,
+        change: ScheduleChange,
+        now: Timestamp,
+    ) -> Result<()>;
+    /// (A stand-in.)
+    async fn delete_schedule(&self, scope: Scope, id: ScheduleId) -> Result<()>;
+    /// (A stand-in.)
+    async fn runs(&self, scope: Scope, id: ScheduleId, page: Page<Timestamp>) -> Result<Vec<Run>>;
+    /// (A stand-in.)
+    async fn due_schedules(&self, now: Timestamp, limit: u32) -> Result<Vec<DueSchedule>>;
+    /// (A stand-in.)
+    async fn next_schedule_at(&self) -> Result<Option<Timestamp>>;
+    /// (A stand-in.)
+    async fn run_schedule(&self, run: RunSchedule) -> Result<Submission>;
 }

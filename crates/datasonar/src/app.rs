@@ -12,6 +12,7 @@ use crate::{
     config::Settings,
     crypto::Sealer,
     jobs::{Jobs, Results},
+    schedules::Schedules,
     scrape::Scraper,
     wake::Wake,
     webhook::test_event::TestEvents,
@@ -38,6 +39,8 @@ pub struct App {
     pub policy: AddressPolicy,
     /// Accepts and cancels jobs.
     pub jobs: Jobs,
+    /// Keeps schedules and starts their jobs.
+    pub schedules: Schedules,
     /// Reads the results of jobs.
     pub results: Results,
     /// Turns a URL into a page result.

@@ -22,9 +22,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("scrape", &["cpu", "fetch", "clock"]),
     ("jobs", &["blobs", "clock", "cpu", "crypto", "scrape", "wake"]),
     ("webhook", &["blobs", "clock", "cpu", "crypto", "jobs", "scrape"]),
-    ("roles", &["blobs", "clock", "jobs", "scrape", "wake", "webhook"]),
-    ("app", &["blobs", "clock", "config", "crypto", "jobs", "scrape", "wake", "webhook"]),
-    ("api", &["app", "blobs", "clock", "config", "crypto", "jobs", "scrape", "telemetry", "webhook"]),
+    ("schedules", &["clock", "jobs", "scrape", "wake"]),
+    ("roles", &["blobs", "clock", "jobs", "schedules", "scrape", "wake", "webhook"]),
+    ("app", &["blobs", "clock", "config", "crypto", "jobs", "schedules", "scrape", "wake", "webhook"]),
+    ("api", &["app", "blobs", "clock", "config", "crypto", "jobs", "schedules", "scrape", "telemetry", "webhook"]),
     (
         "serve",
         &[
@@ -37,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "fetch",
             "jobs",
             "roles",
+            "schedules",
             "scrape",
             "telemetry",
             "wake",

@@ -25,6 +25,7 @@ mod frontier;
 mod jobs;
 mod readers;
 mod replay;
+mod schedules;
 mod schema;
 mod secrets;
 mod steps;

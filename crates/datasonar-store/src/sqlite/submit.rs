@@ -49,7 +49,7 @@ fn check(job: &NewJob) -> Result<()> {
 }
 
 /// The answer given to the same request within the last 24 hours.
-fn answered(
+pub(super) fn answered(
     connection: &Connection,
     scope: Scope,
     idempotency: &Idempotency,
@@ -69,7 +69,7 @@ fn answered(
 }
 
 /// Keeps the key; one that is too old to count is replaced.
-fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, now: Timestamp) -> Result<()> {
+pub(super) fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, now: Timestamp) -> Result<()> {
     const REPLACE: &str = "INSERT OR REPLACE INTO idempotency
         (account, environment, key, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)";
     let Idempotency { key, fingerprint, answer } = idempotency;

@@ -12,6 +12,7 @@ mod me;
 mod openapi;
 mod problem;
 mod replays;
+mod schedules;
 mod scrape;
 mod types;
 mod webhooks;

@@ -75,21 +75,10 @@ pub(super) struct BatchAsyncRequest {
     options: ScrapeOptions,
 }
 
-/// The members of a single scrape's request that are no options.
+/// The members of a waiting scrape's request that are no options.
 #[derive(Deserialize)]
 pub(super) struct Single {
     pub(super) url: String,
-    pub(super) webhook_url: Option<String>,
-    pub(super) webhook_payload: Option<PayloadKind>,
-    pub(super) webhook_max_bytes: Option<u64>,
-}
-
-/// The members of a batch's request that are no options, but `urls`.
-#[derive(Deserialize)]
-pub(super) struct Endpoint {
-    pub(super) webhook_url: Option<String>,
-    pub(super) webhook_payload: Option<PayloadKind>,
-    pub(super) webhook_max_bytes: Option<u64>,
 }
 
 /// The members of a waiting batch's request that are no options.

@@ -38,6 +38,9 @@ enum Command {
     /// Look at jobs
     #[command(subcommand)]
     Jobs(client::JobsCommand),
+    /// Make, look at and change schedules: jobs that start by themselves
+    #[command(subcommand)]
+    Schedules(client::SchedulesCommand),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -56,6 +59,7 @@ pub async fn run() -> ExitCode {
         Command::Batch(args) => client::batch(args).await,
         Command::Crawl(args) => client::crawl(*args).await,
         Command::Jobs(command) => client::jobs(command).await,
+        Command::Schedules(command) => client::schedules(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
     };

@@ -38,16 +38,6 @@ pub struct UrlWriter {
     has_valid: bool,
 }
 
-/// All URLs of a job, durable.
-#[derive(Debug)]
-pub struct JobUrls(NewWork);
-
-impl JobUrls {
-    pub(super) fn into_work(self) -> NewWork {
-        self.0
-    }
-}
-
 impl UrlWriter {
     /// Begins. Must be called within a tokio runtime.
     pub(super) fn new(blobs: Blobs, job: JobId, policy: AddressPolicy) -> Self {
@@ -98,17 +88,17 @@ impl UrlWriter {
     ///
     /// # Errors
     /// When the blob storage fails.
-    pub fn finish(mut self) -> Result<JobUrls, JobsError> {
+    pub fn finish(mut self) -> Result<NewWork, JobsError> {
         self.end_task()?;
         let tasks = std::mem::take(&mut self.tasks);
         if self.upload.is_none() && self.frames.len() <= INLINE_BYTES {
             let input = JobInput::Inline(std::mem::take(&mut self.frames));
-            return Ok(JobUrls(NewWork::Listed { input, tasks }));
+            return Ok(NewWork::Listed { input, tasks });
         }
         self.flush()?;
         let upload = self.upload.take().expect("flushing began the upload");
         self.runtime.block_on(upload.finish())?;
-        Ok(JobUrls(NewWork::Listed { input: JobInput::Blob(input_key(self.job)), tasks }))
+        Ok(NewWork::Listed { input: JobInput::Blob(input_key(self.job)), tasks })
     }
 
     fn end_task(&mut self) -> Result<(), JobsError> {
@@ -191,7 +181,7 @@ mod tests {
             }
             writer.finish().unwrap()
         });
-        let NewWork::Listed { input, tasks } = urls.await.unwrap().into_work() else { panic!("it is a list") };
+        let NewWork::Listed { input, tasks } = urls.await.unwrap() else { panic!("it is a list") };
         (blobs, input, tasks)
     }
 

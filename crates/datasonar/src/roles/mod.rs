@@ -6,6 +6,7 @@ mod dispatcher;
 mod health;
 mod janitor;
 mod replayer;
+mod scheduler;
 mod task;
 mod worker;
 
@@ -13,6 +14,7 @@ pub use dispatcher::{Dispatcher, DispatcherParts};
 pub use health::{Health, steady};
 pub use janitor::{Janitor, JanitorParts};
 pub use replayer::{Replayer, ReplayerParts};
+pub use scheduler::{Scheduler, SchedulerParts};
 pub use task::Tools;
 pub use worker::{Worker, WorkerParts};
 

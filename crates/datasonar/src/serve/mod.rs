@@ -31,10 +31,12 @@ use crate::{
     config::{Role, Settings},
     crypto::{CryptoError, Sealer},
     fetch::{FetchSettings, Fetcher, Robots},
-    jobs::{Jobs, Results},
+    jobs::{Jobs, Results, Terms},
     roles::{
-        Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Tools, Worker, WorkerParts,
+        Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
+        Tools, Worker, WorkerParts,
     },
+    schedules::Schedules,
     scrape::{Limits, Scraper, ScraperParts},
     wake::Wake,
     webhook::{
@@ -203,6 +205,9 @@ fn build(
         ids: ids.clone(),
         timeout: settings.webhook_timeout,
     });
+    let public_url: Arc<str> = public_url.trim_end_matches('/').into();
+    let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
+    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, wake.clone());
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),
@@ -212,11 +217,12 @@ fn build(
             sender,
             retention: settings.result_retention,
         },
-        jobs: Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), policy.clone(), wake.clone()),
+        schedules: Schedules::new(store.clone(), jobs.clone(), clock.clone(), ids.clone(), wake.clone()),
+        jobs,
         results,
         scraper: Arc::new(scraper),
         not_ready: health.watch(),
-        public_url: public_url.trim_end_matches('/').into(),
+        public_url,
         settings,
         store,
         blobs,
@@ -226,6 +232,11 @@ fn build(
         policy,
         wake,
     })
+}
+
+/// The bounds of a request's options.
+fn limits(settings: &Settings) -> Limits {
+    Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes }
 }
 
 /// How many files this process may have open: as many as it may allow itself. A connection is a file.
@@ -266,6 +277,7 @@ impl Server {
             self.loops.spawn(self.replayer().run(self.stop.clone()));
         }
         if settings.roles.contains(&Role::Scheduler) {
+            self.loops.spawn(self.scheduler().run(self.stop.clone()));
             self.loops.spawn(self.janitor().run(self.stop.clone()));
         }
     }
@@ -286,10 +298,20 @@ impl Server {
                 clock: app.clock.clone(),
                 ids: app.ids.clone(),
                 wake: app.wake.clone(),
-                limits: Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes },
+                limits: limits(settings),
                 retention: settings.result_retention,
                 held_bytes: AtomicUsize::new(0),
             }),
+        })
+    }
+
+    fn scheduler(&self) -> Scheduler {
+        Scheduler::new(SchedulerParts {
+            store: self.app.store.clone(),
+            schedules: self.app.schedules.clone(),
+            clock: self.app.clock.clone(),
+            wake: self.app.wake.clone(),
+            health: self.health.clone(),
         })
     }
 

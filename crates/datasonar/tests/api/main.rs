@@ -18,6 +18,7 @@ mod payloads;
 mod replays;
 mod restart;
 mod retention;
+mod schedules;
 mod server;
 mod verify;
 mod waiting;

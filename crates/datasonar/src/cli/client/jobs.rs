@@ -133,6 +133,6 @@ fn show(job: &Value, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("")
 }

@@ -4,6 +4,7 @@ mod api;
 mod batch;
 mod crawl;
 mod jobs;
+mod schedules;
 mod scrape;
 
 pub(super) use api::accept;
@@ -12,6 +13,7 @@ pub use batch::submit_file;
 pub(super) use batch::{BatchArgs, run as batch};
 pub(super) use crawl::{CrawlArgs, run as crawl};
 pub(super) use jobs::{JobsCommand, run as jobs};
+pub(super) use schedules::{SchedulesCommand, run as schedules};
 pub(super) use scrape::{ScrapeArgs, run as scrape};
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
