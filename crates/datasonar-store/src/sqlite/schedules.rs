@@ -183,6 +183,8 @@ pub(super) fn run(c: &Connection, run: RunSchedule) -> Result<Submission> {
             return Err(StoreError::Conflict("the schedule does not plan this time".to_owned()));
         }
         s.next_run_at = run.next_run_at;
+        // A change that was made of the schedule as it was before must not bring its old time back.
+        s.version += 1;
     }
     let mut submission = Submission::Accepted;
     let outcome = match run.decision {

@@ -249,7 +249,7 @@ impl Store for SqliteStore {
     }
 
     async fn next_schedule_at(&self) -> Result<Option<Timestamp>> {
-        self.write(move |c| schedules::next_at(c)).await
+        self.write(schedules::next_at).await
     }
 
     async fn run_schedule(&self, run: RunSchedule) -> Result<Submission> {

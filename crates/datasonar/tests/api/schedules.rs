@@ -9,7 +9,9 @@ use datasonar::{
     cli::demo::site::{Site, SiteOptions},
     clock::{Clock, ManualClock},
     roles::{Health, Scheduler, SchedulerParts},
+    schedules::{SchedulesError, Wanted},
 };
+use datasonar_store::StoreError;
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -441,6 +443,36 @@ async fn two_schedulers_make_one_job_for_each_time() {
     for job in all {
         server.ended(job["job_id"].as_str().unwrap()).await;
     }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_change_does_not_bring_a_time_back_that_has_run() {
+    let (clock, site) = (clock_at("2026-01-15T10:30:00Z"), site(1).await);
+    let server = Setup::new().clock(&clock).start().await;
+    let job = json!({"kind": "scrape", "url": site.urls().next().unwrap()});
+    let id = create(&server, &json!({"name": "n", "cron": "@hourly", "job": job})).await;
+    let app = &server.running.app;
+    let hash = datasonar::crypto::sha256(server.production.as_bytes());
+    let scope = app.store.authenticate(hash).await.unwrap().unwrap().scope;
+    let before = app.store.schedule(scope, id.parse().unwrap()).await.unwrap();
+    set(&clock, "2026-01-15T11:00:00Z");
+    runs(&server, &id, 1).await;
+    // Somebody who read the schedule before that run changes it after.
+    let wanted = Wanted {
+        name: "renamed".to_owned(),
+        cron: before.cron.clone(),
+        timezone: before.timezone.clone(),
+        overlap: before.overlap,
+        paused: before.paused,
+        job: serde_json::from_str(&before.job).unwrap(),
+    };
+    let changed = app.schedules.change(&before, wanted).await;
+    assert!(matches!(changed, Err(SchedulesError::Store(StoreError::Conflict(_)))), "{changed:?}");
+    // The API reads it again.
+    let renamed = patch(&server, &id, &json!({"name": "renamed"})).await.is(200);
+    assert_eq!((&renamed["name"], &renamed["next_run_at"]), (&json!("renamed"), &json!("2026-01-15T12:00:00.000Z")));
+    server.ended(&jobs(&server, &id).await[0]).await;
     server.finish().await;
 }
 
