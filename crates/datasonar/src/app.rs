@@ -10,6 +10,7 @@ use crate::{
     blobs::Blobs,
     clock::{Clock, Ids},
     config::Settings,
+    crawl::Sites,
     crypto::Sealer,
     jobs::{Jobs, Results},
     schedules::Schedules,
@@ -45,6 +46,8 @@ pub struct App {
     pub results: Results,
     /// Turns a URL into a page result.
     pub scraper: Arc<Scraper>,
+    /// What is known of sites.
+    pub sites: Sites,
     /// Sends test events.
     pub test_events: TestEvents,
     /// Wakes the loops of this process.

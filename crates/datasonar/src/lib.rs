@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cpu;
+pub mod crawl;
 pub mod crypto;
 pub mod fetch;
 pub mod jobs;

@@ -18,7 +18,7 @@ use super::{
     body::{Fields, batch, object},
     problem::Problem,
     scrape::json,
-    types::{self, BatchAsyncRequest, JobView, List, Queued, ScrapeAsyncRequest, parameter},
+    types::{self, BatchAsyncRequest, CrawlRequest, JobView, List, Queued, ScrapeAsyncRequest, SkippedView, parameter},
 };
 use crate::{
     app::App,
@@ -33,9 +33,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(scrape_async))
         .routes(routes!(batch_async))
+        .routes(routes!(crawl))
         .routes(routes!(list))
         .routes(routes!(show, cancel))
         .routes(routes!(results))
+        .routes(routes!(skipped))
         .routes(routes!(payload))
 }
 
@@ -75,6 +77,20 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
     let work = blocking(move || UrlWriter::finish(urls)).await?;
     let new = Submit { id, scope, kind: JobKind::Batch, options, webhook_url, work, idempotency: None };
     submit(&app, new, key, fingerprint).await
+}
+
+/// Queue a site.
+#[utoipa::path(
+    post, path = "/v1/crawl", tag = "Jobs", request_body = CrawlRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body within 24 hours is one request")),
+    responses((status = 202, description = "Accepted: the job is durable", body = Queued))
+)]
+async fn crawl(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
+    let key = idempotency_key(request.headers())?;
+    let fields = object(request, app.settings.max_request_bytes).await?;
+    let request = app.jobs.terms().read(JobKind::Crawl, fields.members)?;
+    let new = app.jobs.prepare(scope, request).await?;
+    submit(&app, new, key, fields.fingerprint).await
 }
 
 async fn submit(app: &App, mut new: Submit, key: Option<String>, fingerprint: [u8; 32]) -> Result<Response, Problem> {
@@ -257,6 +273,26 @@ async fn cancel(
     app.jobs.cancel(scope, job.id).await?;
     let job = find(&app, scope, &job_id).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(JobView::from(&job))).into_response())
+}
+
+/// Read what a crawl found and did not fetch, in the order found: the first 10,000 URLs.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/skipped", tag = "Jobs",
+    params(("id" = String, Path, description = "The job's id"), ResultsQuery),
+    responses((status = 200, description = "URLs, each with its reason", body = List<SkippedView>))
+)]
+async fn skipped(
+    State(app): State<App>,
+    Caller(scope): Caller,
+    Path(job_id): Path<String>,
+    Queried(query): Queried<ResultsQuery>,
+) -> Result<axum::Json<List<SkippedView>>, Problem> {
+    let job = find(&app, scope, &job_id).await?;
+    let limit = types::limit(query.limit.as_deref())?;
+    let after = cursor(query.cursor)?.unwrap_or(0);
+    let mut rows = app.store.skipped(scope, job.id, after, limit + 1).await?;
+    let next_cursor = next_cursor(&mut rows, limit, |(number, _)| number.to_string());
+    Ok(axum::Json(List { data: rows.into_iter().map(|(_, url)| SkippedView::from(url)).collect(), next_cursor }))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -22,7 +22,7 @@ use super::{
     jobs::{Queried, cursor, id, idempotency_key, next_cursor},
     problem::Problem,
     scrape::json,
-    types::{self, BatchAsyncRequest, List, ScrapeAsyncRequest, time},
+    types::{self, BatchAsyncRequest, CrawlRequest, List, ScrapeAsyncRequest, time},
 };
 use crate::{
     app::App,
@@ -94,6 +94,8 @@ enum ScheduledJob {
     Scrape(Box<ScrapeAsyncRequest>),
     /// As `POST /v1/scrape/batch/async`.
     Batch(Box<BatchAsyncRequest>),
+    /// As `POST /v1/crawl`.
+    Crawl(Box<CrawlRequest>),
 }
 
 /// What a schedule does when the job before has not ended.

@@ -52,7 +52,8 @@ async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request)
     let fields = object(request, app.settings.max_request_bytes).await?;
     let (own, plan, _) = app.jobs.terms().split::<Single>(fields.members, &["url"])?;
     let lane = app.ids.uuid();
-    let scraped = app.scraper.scrape(Target { url: &own.url, lane }, &plan, &CancellationToken::new()).await;
+    let scraped =
+        app.scraper.scrape(Target { url: &own.url, lane, origin: None }, &plan, &CancellationToken::new()).await;
     count(&app, scope, std::slice::from_ref(&scraped));
     let status = match scraped.error.as_ref().map(|error| error.code) {
         None => StatusCode::OK,
@@ -114,7 +115,7 @@ async fn scrape_all(
     let mut pages: Vec<Option<Scraped>> = urls.iter().map(|_| None).collect();
     let mut scraping = Vec::with_capacity(urls.len());
     for (index, url) in urls.iter().enumerate() {
-        let page = app.scraper.scrape(Target { url, lane }, plan, &stop);
+        let page = app.scraper.scrape(Target { url, lane, origin: None }, plan, &stop);
         scraping.push(page.map(move |page| (index, page)).boxed());
     }
     let mut scraping = stream::iter(scraping).buffer_unordered(concurrency);
@@ -122,7 +123,8 @@ async fn scrape_all(
         pages[index] = Some(page);
     }
     let late = |url: &String| {
-        Scraped::failed(url, PageError::new(ErrorCode::Timeout, "the batch's time was over before this page was done"))
+        let why = PageError::new(ErrorCode::Timeout, "the batch's time was over before this page was done");
+        Scraped::failed(Target { url, lane, origin: None }, why)
     };
     pages.into_iter().zip(urls).map(|(page, url)| page.unwrap_or_else(|| late(url))).collect()
 }

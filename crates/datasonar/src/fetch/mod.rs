@@ -11,5 +11,5 @@ mod turns;
 
 pub use fetcher::{Fetch, FetchSettings, Fetcher, Outcome};
 pub use hosts::Hosts;
-pub use robots::Robots;
+pub use robots::{Robots, Rules};
 pub use turns::{Turn, Turns};

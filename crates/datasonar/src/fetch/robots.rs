@@ -18,6 +18,9 @@ const MAX_BYTES: u64 = 500 * 1024;
 /// How long rules are kept; the RFC (section 2.4) allows a day.
 const KEEP: Duration = Duration::from_secs(60 * 60);
 const KEEP_SITES: u64 = 10_000;
+/// What a site may ask for at most, and name.
+const MAX_CRAWL_DELAY: Duration = Duration::from_secs(60);
+const MAX_SITEMAPS: usize = 1_000;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The rules of sites.
@@ -29,11 +32,39 @@ pub struct Robots {
     sites: Cache<String, Rules>,
 }
 
+/// The rules of a site.
 #[derive(Clone)]
-enum Rules {
+pub enum Rules {
+    /// It has none.
     AllowAll,
+    /// They cannot be had.
     AllowNone,
+    /// Those of its robots.txt.
     Some(Arc<Robot>),
+}
+
+impl Rules {
+    /// Whether a URL of the site may be fetched.
+    pub fn allowed(&self, url: &Url) -> bool {
+        match self {
+            Self::AllowAll => true,
+            Self::AllowNone => false,
+            Self::Some(robot) => robot.allowed(url.as_str()),
+        }
+    }
+
+    /// The least time between two requests that the site asks for.
+    pub fn crawl_delay(&self) -> Duration {
+        let Self::Some(robot) = self else { return Duration::ZERO };
+        let asked = robot.delay.and_then(|seconds| Duration::try_from_secs_f32(seconds).ok());
+        asked.unwrap_or_default().min(MAX_CRAWL_DELAY)
+    }
+
+    /// The sitemaps that it names.
+    pub fn sitemaps(&self) -> Vec<Url> {
+        let Self::Some(robot) = self else { return Vec::new() };
+        robot.sitemaps.iter().take(MAX_SITEMAPS).filter_map(|url| Url::parse(url.trim()).ok()).collect()
+    }
 }
 
 impl Robots {
@@ -43,15 +74,16 @@ impl Robots {
         Self { fetcher, agent, sites: Cache::builder().max_capacity(KEEP_SITES).time_to_live(KEEP).build() }
     }
 
-    /// Tells whether the rules of its site allow `url` to be fetched.
-    pub async fn allow(&self, url: &Url, lane: Uuid) -> bool {
-        let Ok(robots_url) = url.join("/robots.txt") else { return false };
+    /// The product token that rules are looked up for.
+    pub fn agent(&self) -> &str {
+        &self.agent
+    }
+
+    /// The rules of the site that `url` is on.
+    pub async fn rules(&self, url: &Url, lane: Uuid) -> Rules {
+        let Ok(robots_url) = url.join("/robots.txt") else { return Rules::AllowNone };
         let site = url.origin().ascii_serialization();
-        match self.sites.get_with(site, self.load(robots_url, lane)).await {
-            Rules::AllowAll => true,
-            Rules::AllowNone => false,
-            Rules::Some(robot) => robot.allowed(url.as_str()),
-        }
+        self.sites.get_with(site, self.load(robots_url, lane)).await
     }
 
     async fn load(&self, url: Url, lane: Uuid) -> Rules {

@@ -12,12 +12,13 @@ mod urls;
 use std::sync::Arc;
 
 use datasonar_store::{
-    Idempotency, JobId, JobInput, JobKind, NewJob, NewWork, Scope, Store, StoreError, Submission, Webhook,
+    FoundUrl, Idempotency, JobId, JobInput, JobKind, NewCrawl, NewJob, NewWork, Scope, Store, StoreError, Submission,
+    UrlKey, Webhook,
 };
 use url::Url;
 
 pub use blocking::{blocking, permit};
-pub use options::{JobOptions, Payload, PayloadKind};
+pub use options::{CrawlJob, JobOptions, Payload, PayloadKind};
 pub use request::{Asked, JobRequest, Pages, Terms, read_job};
 pub use results::{ByteStream, Results, ResultsError};
 pub use urls::{UrlWriter, read_urls};
@@ -25,6 +26,7 @@ pub use urls::{UrlWriter, read_urls};
 use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
+    crawl::Keys,
     wake::Wake,
 };
 
@@ -116,12 +118,17 @@ impl Jobs {
     pub async fn prepare(&self, scope: Scope, request: JobRequest) -> Result<Submit, JobsError> {
         let JobRequest { pages, asked: Asked { options, webhook_url } } = request;
         let (id, kind) = (self.mint(), pages.kind());
+        let urls = match pages {
+            Pages::One(url) => vec![url],
+            Pages::Listed(urls) => urls,
+            Pages::Site(crawl) => {
+                let work = NewWork::Crawl(first_step(crawl));
+                return Ok(Submit { id, scope, kind, options, webhook_url, work, idempotency: None });
+            }
+        };
         let mut writer = self.urls(id);
         let work = blocking(move || {
-            match pages {
-                Pages::One(url) => writer.push(&url)?,
-                Pages::Listed(urls) => urls.iter().try_for_each(|url| writer.push(url))?,
-            }
+            urls.iter().try_for_each(|url| writer.push(url))?;
             writer.finish()
         });
         Ok(Submit { id, scope, kind, options, webhook_url, work: work.await?, idempotency: None })
@@ -182,6 +189,15 @@ impl Jobs {
         self.wake.tasks().notify_one();
         Ok(())
     }
+}
+
+/// Where a crawl begins.
+fn first_step(crawl: CrawlJob) -> NewCrawl {
+    let keys = Keys { ignore_query: crawl.options.ignore_query_parameters };
+    let start = Url::parse(&crawl.start).expect("the start was parsed when the request was checked");
+    let key = UrlKey(keys.of(&start).0);
+    let start = FoundUrl { key, url: crawl.start, depth: 0, found_on: None };
+    NewCrawl { max_pages: crawl.options.max_pages, start }
 }
 
 /// The host and port of an endpoint, by which deliveries are kept apart: in lower case, without the default port.

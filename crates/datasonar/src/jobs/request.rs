@@ -12,10 +12,13 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    JobOptions, Payload, PayloadKind,
+    CrawlJob, JobOptions, Payload, PayloadKind,
     members::{pointer, typed, unknown},
 };
-use crate::scrape::{FieldError, Limits, Plan, ScrapeOptions};
+use crate::{
+    crawl::{CrawlOptions, OptionError, Scope},
+    scrape::{FieldError, Limits, Plan, ScrapeOptions},
+};
 
 const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
 
@@ -46,6 +49,8 @@ pub enum Pages {
     One(String),
     /// These: a job of the kind `batch`.
     Listed(Vec<String>),
+    /// Those of a site: a job of the kind `crawl`.
+    Site(CrawlJob),
 }
 
 impl Pages {
@@ -54,6 +59,7 @@ impl Pages {
         match self {
             Self::One(_) => JobKind::Scrape,
             Self::Listed(_) => JobKind::Batch,
+            Self::Site(_) => JobKind::Crawl,
         }
     }
 }
@@ -111,10 +117,34 @@ impl Terms {
                 }
                 Ok(JobRequest { pages: Pages::Listed(urls), asked })
             }
-            JobKind::Crawl | JobKind::Test => {
+            JobKind::Crawl => self.crawl(members),
+            JobKind::Test => {
                 Err(vec![FieldError::new("", format!("jobs of the kind `{kind}` cannot be asked for here"))])
             }
         }
+    }
+
+    fn crawl(&self, members: Map<String, Value>) -> Result<JobRequest, Vec<FieldError>> {
+        let own = |name: &str| name == "url" || CrawlOptions::FIELDS.contains(&name);
+        let known: Vec<&str> =
+            ["url"].iter().chain(CrawlOptions::FIELDS).chain(ENDPOINT).chain(ScrapeOptions::FIELDS).copied().collect();
+        unknown(&members, &known)?;
+        let (mut own, rest): (Map<_, _>, Map<_, _>) = members.into_iter().partition(|(name, _)| own(name));
+        let url = own.shift_remove_entry("url").into_iter().collect();
+        let Single { url } = typed(url).map_err(|error| vec![error])?;
+        let options: CrawlOptions = typed(own).map_err(|error| vec![error])?;
+        let start = Url::parse(&url).ok().filter(|_| self.is_fetchable(&url));
+        let Some(mut start) = start else {
+            let why = "is not a URL that can be fetched: http or https, with a public host";
+            return Err(vec![FieldError::new("/url", why)]);
+        };
+        start.set_fragment(None);
+        let error = |error: OptionError| FieldError::new(error.pointer, error.detail);
+        Scope::new(&start, &options).map_err(|errors| errors.into_iter().map(error).collect::<Vec<_>>())?;
+        let job = CrawlJob { start: start.into(), options };
+        let mut asked = self.asked(rest)?;
+        asked.options.crawl = Some(job.clone());
+        Ok(JobRequest { pages: Pages::Site(job), asked })
     }
 
     /// Reads the one member that says which pages, and what else is asked.
@@ -146,7 +176,7 @@ impl Terms {
             max_bytes: own.webhook_max_bytes,
             server: self.server.to_string(),
         };
-        Ok(Asked { options: JobOptions { scrape: options, payload }, webhook_url: own.webhook_url })
+        Ok(Asked { options: JobOptions { scrape: options, payload, crawl: None }, webhook_url: own.webhook_url })
     }
 
     /// Parts a request's members into those of its endpoint and options, and checks the options.
@@ -202,14 +232,11 @@ impl Terms {
 /// # Errors
 /// What is wrong with it, each with its place within the job.
 pub fn read_job(terms: &Terms, mut job: Map<String, Value>) -> Result<JobRequest, Vec<FieldError>> {
-    const KINDS: &str = "must be `scrape` or `batch`";
+    const KINDS: &str = "must be `scrape`, `batch` or `crawl`";
     let kind = match job.shift_remove("kind") {
         None => return Err(vec![FieldError::new(pointer("kind"), "is missing")]),
         Some(Value::String(name)) => match name.parse() {
-            Ok(kind @ (JobKind::Scrape | JobKind::Batch)) => kind,
-            Ok(JobKind::Crawl) => {
-                return Err(vec![FieldError::new(pointer("kind"), "this server does not schedule crawls")]);
-            }
+            Ok(kind @ (JobKind::Scrape | JobKind::Batch | JobKind::Crawl)) => kind,
             _ => return Err(vec![FieldError::new(pointer("kind"), KINDS)]),
         },
         Some(_) => return Err(vec![FieldError::new(pointer("kind"), KINDS)]),
@@ -259,7 +286,10 @@ mod tests {
             (json!({}), "/kind: is missing"),
             (json!({"kind": 1}), "/kind: must be"),
             (json!({"kind": "test"}), "/kind: must be"),
-            (json!({"kind": "crawl", "url": "https://a.example/"}), "/kind: this server does not schedule crawls"),
+            (json!({"kind": "crawl"}), "/url: is missing"),
+            (json!({"kind": "crawl", "url": "https://a.example/", "max_pages": 0}), "/max_pages: must be"),
+            (json!({"kind": "crawl", "url": "https://a.example/", "include_paths": ["("]}), "/include_paths/0: "),
+            (json!({"kind": "crawl", "url": "https://a.example/", "max_page": 1}), "/max_page: unknown field"),
             (json!({"kind": "scrape"}), "/url: is missing"),
             (json!({"kind": "scrape", "url": 1}), "/url: "),
             (json!({"kind": "scrape", "url": "http://10.0.0.1/"}), "/url: is not a URL that can be fetched"),

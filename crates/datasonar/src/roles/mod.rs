@@ -2,6 +2,7 @@
 //! records; rows are truth, so that any of them may die anywhere.
 
 mod attempt;
+mod crawl;
 mod dispatcher;
 mod health;
 mod janitor;

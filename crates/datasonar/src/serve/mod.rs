@@ -29,6 +29,7 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids, SystemClock},
     config::{Role, Settings},
+    crawl::{SitemapReader, Sites},
     crypto::{CryptoError, Sealer},
     fetch::{FetchSettings, Fetcher, Robots},
     jobs::{Jobs, Results, Terms},
@@ -188,8 +189,10 @@ fn build(
         },
         seams.ids.clone(),
     );
+    let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
+    let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
     let scraper = Scraper::new(ScraperParts {
-        robots: Robots::new(fetcher.clone(), &settings.fetch_user_agent),
+        robots,
         fetcher,
         policy: policy.clone(),
         cpus: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
@@ -221,6 +224,7 @@ fn build(
         jobs,
         results,
         scraper: Arc::new(scraper),
+        sites,
         not_ready: health.watch(),
         public_url,
         settings,
@@ -301,6 +305,7 @@ impl Server {
                 limits: limits(settings),
                 retention: settings.result_retention,
                 held_bytes: AtomicUsize::new(0),
+                sites: app.sites.clone(),
             }),
         })
     }
