@@ -88,8 +88,17 @@ pub struct SkippedUrl {
 pub struct Discovery {
     /// To be fetched, if they are new and the crawl has room.
     pub found: Vec<FoundUrl>,
-    /// Not to be fetched. Each page is skipped once; a [`SkipReason::Duplicate`] is skipped as often as it is told.
+    /// Not to be fetched. Each page is skipped once.
     pub skipped: Vec<SkippedUrl>,
+}
+
+/// A page of a crawl's task that has no result: it turned out to be another, or one that may not be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedPage {
+    /// Its place in the task.
+    pub index: u32,
+    /// What is listed instead.
+    pub skipped: SkippedUrl,
 }
 
 /// How many URLs a crawl skipped. Each is counted once while [`SKIPPED_LISTED`] are not reached.

@@ -31,7 +31,8 @@ pub use delivery::{
 };
 pub use error::{Result, StoreError};
 pub use frontier::{
-    Discovery, FoundUrl, NewCrawl, SKIPPED_LISTED, SkipCounts, SkipReason, SkippedUrl, URLS_PER_CRAWL_TASK, UrlKey,
+    Discovery, DroppedPage, FoundUrl, NewCrawl, SKIPPED_LISTED, SkipCounts, SkipReason, SkippedUrl,
+    URLS_PER_CRAWL_TASK, UrlKey,
 };
 pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, ScheduleId, SecretId};
 pub use job::{

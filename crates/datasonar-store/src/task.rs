@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{DeliveryId, Discovery, FoundUrl, JobError, JobId, JobInput, JobKind, ProcessId, Scope, Segment};
+use crate::{
+    DeliveryId, Discovery, DroppedPage, FoundUrl, JobError, JobId, JobInput, JobKind, ProcessId, Scope, Segment,
+};
 
 /// A task to be made with its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +110,8 @@ pub struct FinishTask {
     pub lease: TaskLease,
     /// Its results in order: together they hold exactly one page result for each of its URLs that was not dropped.
     pub segments: Vec<Segment>,
-    /// The pages of a crawl that turned out to be others, by their index in the task, in order: they have no result.
-    pub dropped: Vec<u32>,
+    /// The pages of a crawl that have no result, in order.
+    pub dropped: Vec<DroppedPage>,
     /// What the task of a crawl has found, besides what it told before.
     pub discovery: Discovery,
     /// How many pages succeeded.

@@ -2,8 +2,8 @@
 
 use super::samples::*;
 use crate::{
-    ClaimedTask, Discovery, Finish, FinishTask, FoundUrl, JobError, JobId, JobStatus, NewCrawl, NewJob, NewWork, Scope,
-    Segment, SkipCounts, SkipReason, SkippedUrl, StoreError, TaskInput, TaskLease,
+    ClaimedTask, Discovery, DroppedPage, Finish, FinishTask, FoundUrl, JobError, JobId, JobStatus, NewCrawl, NewJob,
+    NewWork, Scope, Segment, SkipCounts, SkipReason, SkippedUrl, StoreError, TaskInput, TaskLease,
 };
 
 /// The URLs of a crawl's task.
@@ -17,11 +17,17 @@ pub fn urls(task: &ClaimedTask) -> Vec<FoundUrl> {
 /// A task's outcome with these discoveries, and without the pages with these indices.
 pub fn with(task: &ClaimedTask, found: Vec<FoundUrl>, dropped: Vec<u32>) -> FinishTask {
     let plain = outcome(task);
+    let all = urls(task);
     let kept = task.urls - dropped.len() as u32;
     let first = (0..task.urls).find(|index| !dropped.contains(index)).unwrap_or(0);
     let segment = Segment { first: task.first + u64::from(first), count: kept, ..plain.segments[0].clone() };
     let segments = if kept == 0 { Vec::new() } else { vec![segment] };
     let discovery = Discovery { found, skipped: Vec::new() };
+    let page = |index: u32| {
+        let skipped = SkippedUrl { url: all[index as usize].clone(), reason: SkipReason::Duplicate };
+        DroppedPage { index, skipped }
+    };
+    let dropped = dropped.into_iter().map(page).collect();
     FinishTask { segments, succeeded: kept, dropped, discovery, ..plain }
 }
 
@@ -116,13 +122,11 @@ pub async fn pages_that_are_dropped_make_room(store: Tested) {
     let start = only(&store).await;
     store.finish_task(with(&start, pages(1..11, 1), Vec::new())).await.unwrap();
     let task = only(&store).await;
-    let duplicate = |page| SkippedUrl { url: found(page, 1), reason: SkipReason::Duplicate };
     let mut finish = with(&task, pages(20..30, 2), vec![1, 3]);
     finish.segments = vec![
         Segment { first: task.first, count: 1, ..finish.segments[0].clone() },
         Segment { first: task.first + 2, count: 1, ..finish.segments[0].clone() },
     ];
-    finish.discovery.skipped = vec![duplicate(2), duplicate(4)];
     store.finish_task(finish).await.unwrap();
     let task = only(&store).await;
     assert_eq!(urls(&task), pages(5..7, 1));
@@ -292,8 +296,10 @@ pub async fn results_that_do_not_fit_are_refused(store: Tested) {
     store.finish_task(with(&start, pages(1..5, 1), Vec::new())).await.unwrap();
     let task = only(&store).await;
     let plain = outcome(&task);
+    let skipped = SkippedUrl { url: found(1, 1), reason: SkipReason::Duplicate };
+    let page = |index| DroppedPage { index, skipped: skipped.clone() };
     for dropped in [vec![0], vec![4], vec![1, 1], vec![2, 1]] {
-        let finish = FinishTask { dropped, ..plain.clone() };
+        let finish = FinishTask { dropped: dropped.into_iter().map(page).collect(), ..plain.clone() };
         assert!(matches!(store.finish_task(finish).await, Err(StoreError::Corrupt(_))));
     }
     store.finish_task(plain).await.unwrap();
@@ -301,6 +307,6 @@ pub async fn results_that_do_not_fit_are_refused(store: Tested) {
     let task = only(&store).await;
     let lease = TaskLease { job: batch, ..task.lease };
     let segments = vec![Segment { count: 9, first: 1, ..outcome(&task).segments[0].clone() }];
-    let finish = FinishTask { lease, segments, succeeded: 9, dropped: vec![0], ..outcome(&task) };
+    let finish = FinishTask { lease, segments, succeeded: 9, dropped: vec![page(0)], ..outcome(&task) };
     assert!(matches!(store.finish_task(finish).await, Err(StoreError::Corrupt(_))));
 }

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::crawls::{urls, with};
 use super::samples::*;
-use crate::{ClaimedTask, Discovery, Finish, JobStatus, SkipReason, SkippedUrl};
+use crate::{ClaimedTask, Discovery, DroppedPage, Finish, JobStatus};
 
 /// What a crawl is like, and what happens to it.
 #[derive(Clone, Debug)]
@@ -130,7 +130,6 @@ impl Run<'_> {
 
     async fn finish(&mut self, task: &ClaimedTask) {
         let mut dropped = Vec::new();
-        let mut skipped = Vec::new();
         for (index, url) in (0..).zip(urls(task)) {
             let page = number(&url.url);
             let target = self.case.target(page);
@@ -140,19 +139,17 @@ impl Run<'_> {
                 assert!(self.results.insert(target), "page {target} has two results");
             } else {
                 dropped.push(index);
-                skipped.push(SkippedUrl { url, reason: SkipReason::Duplicate });
             }
         }
         let mut finish = with(task, self.discovery(task).found, dropped);
         finish.segments = segments(task, &finish.dropped, &finish.segments);
-        finish.discovery.skipped = skipped;
         self.ended = matches!(self.store.finish_task(finish).await.unwrap(), Finish::Job { .. });
     }
 }
 
 /// One segment for each result.
-fn segments(task: &ClaimedTask, dropped: &[u32], like: &[crate::Segment]) -> Vec<crate::Segment> {
-    let kept = (0..task.urls).filter(|index| !dropped.contains(index));
+fn segments(task: &ClaimedTask, dropped: &[DroppedPage], like: &[crate::Segment]) -> Vec<crate::Segment> {
+    let kept = (0..task.urls).filter(|index| dropped.iter().all(|page| page.index != *index));
     kept.filter_map(|index| {
         let first = task.first + u64::from(index);
         Some(crate::Segment { first, count: 1, ..like.first()?.clone() })

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::accounts::{add_usage, scope};
-use super::codec::{Json, Millis, count, later, narrow, unsigned};
+use super::codec::{Json, Millis, count, later, unsigned};
 use super::fault::corrupt;
 use super::frontier;
 use super::tasks::add_claimable;
@@ -20,8 +20,7 @@ pub(super) fn finish(connection: &Connection, finish: &FinishTask) -> Result<Fin
         add_claimable(connection, finish.lease.job, -1)?;
     }
     if let Some(depth) = task.depth {
-        let dropped = narrow(finish.dropped.len())?;
-        frontier::finish(connection, finish.lease.job, depth, dropped, &finish.discovery, task.cancelled)?;
+        frontier::finish(connection, finish, depth, task.cancelled)?;
     }
     insert_segments(connection, finish.lease.job, finish.lease.seq, &finish.segments)?;
     close_task(connection, finish)?;
@@ -76,12 +75,12 @@ fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
 
 /// One page result for each URL of the task that was not dropped, no fewer and no more, in order.
 fn check(finish: &FinishTask, task: &Task) -> Result<()> {
-    let is_sound =
-        finish.dropped.is_sorted_by(|a, b| a < b) && finish.dropped.last().is_none_or(|last| *last < task.urls);
+    let is_sound = finish.dropped.is_sorted_by(|a, b| a.index < b.index)
+        && finish.dropped.last().is_none_or(|last| last.index < task.urls);
     if !is_sound || (task.depth.is_none() && !finish.dropped.is_empty()) {
         return Err(corrupt("a task cannot drop these pages"));
     }
-    let mut dropped = finish.dropped.iter().map(|index| task.first + u64::from(*index)).peekable();
+    let mut dropped = finish.dropped.iter().map(|page| task.first + u64::from(page.index)).peekable();
     let mut next = task.first;
     for segment in &finish.segments {
         while dropped.next_if_eq(&next).is_some() {

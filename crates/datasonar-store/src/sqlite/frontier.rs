@@ -6,8 +6,8 @@ use super::codec::{Json, count, narrow, unsigned};
 use super::fault::corrupt;
 use super::tasks::add_claimable;
 use crate::{
-    Discovery, FoundUrl, JobId, NewCrawl, Result, SKIPPED_LISTED, Scope, SkipReason, SkippedUrl, StoreError, TaskLease,
-    URLS_PER_CRAWL_TASK, UrlKey,
+    Discovery, FinishTask, FoundUrl, JobId, NewCrawl, Result, SKIPPED_LISTED, Scope, SkipReason, SkippedUrl,
+    StoreError, TaskLease, URLS_PER_CRAWL_TASK, UrlKey,
 };
 
 /// Begins a crawl: the job's row is there, and counts nothing yet.
@@ -77,23 +77,15 @@ pub(super) fn claim_page(
 }
 
 /// What the finishing of a crawl's task does to the frontier, before the task is counted. `depth` is the task's.
-pub(super) fn finish(
-    connection: &Connection,
-    job: JobId,
-    depth: u32,
-    dropped: u32,
-    discovery: &Discovery,
-    cancelled: bool,
-) -> Result<()> {
-    let mut frontier = Frontier::open(connection, job)?;
-    frontier.total -= u64::from(dropped);
-    frontier.dropped = dropped;
-    if cancelled {
-        let counted = discovery.skipped.iter().filter(|one| one.reason == SkipReason::Duplicate);
-        counted.into_iter().try_for_each(|one| frontier.skip(one))?;
-    } else {
+pub(super) fn finish(connection: &Connection, finish: &FinishTask, depth: u32, cancelled: bool) -> Result<()> {
+    let mut frontier = Frontier::open(connection, finish.lease.job)?;
+    frontier.dropped = narrow(finish.dropped.len())?;
+    frontier.total -= u64::from(frontier.dropped);
+    // They have no key of their own to be skipped by: it is known as that of a page.
+    finish.dropped.iter().try_for_each(|page| frontier.count(&page.skipped, None))?;
+    if !cancelled {
         frontier.promote()?;
-        frontier.take(discovery)?;
+        frontier.take(&finish.discovery)?;
     }
     if depth <= frontier.level {
         frontier.level_left -= 1;
@@ -306,18 +298,19 @@ impl<'a> Frontier<'a> {
     /// Lists and counts a URL that is not fetched, unless its page is known.
     fn skip(&mut self, one: &SkippedUrl) -> Result<()> {
         const SEEN: &str = "SELECT 1 FROM seen WHERE job = ? AND key = ?";
-        let key = (one.reason != SkipReason::Duplicate).then_some(one.url.key);
-        let has_room = self.listed < SKIPPED_LISTED;
-        let is_known = match key {
-            None => false,
-            Some(key) if has_room => self.insert_seen.execute(params![self.job, key, None::<i64>])? == 0,
-            Some(key) => self.connection.prepare_cached(SEEN)?.exists(params![self.job, key])?,
+        let key = one.url.key;
+        let is_known = if self.listed < SKIPPED_LISTED {
+            self.insert_seen.execute(params![self.job, key, None::<i64>])? == 0
+        } else {
+            self.connection.prepare_cached(SEEN)?.exists(params![self.job, key])?
         };
-        if is_known {
-            return Ok(());
-        }
+        if is_known { Ok(()) } else { self.count(one, Some(key)) }
+    }
+
+    /// Counts a URL that is not fetched, and lists it if there is room.
+    fn count(&mut self, one: &SkippedUrl, key: Option<UrlKey>) -> Result<()> {
         self.skipped[one.reason as usize] += 1;
-        if has_room { self.list(one, key) } else { Ok(()) }
+        if self.listed < SKIPPED_LISTED { self.list(one, key) } else { Ok(()) }
     }
 
     fn list(&mut self, one: &SkippedUrl, key: Option<UrlKey>) -> Result<()> {

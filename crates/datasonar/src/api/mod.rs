@@ -8,6 +8,7 @@ mod deliveries;
 mod health;
 mod jobs;
 mod listen;
+mod map;
 mod me;
 mod openapi;
 mod problem;

@@ -11,7 +11,7 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    deliveries, health, jobs, listen, me,
+    deliveries, health, jobs, listen, map, me,
     problem::{PROBLEM_JSON, Problem},
     replays, schedules, scrape, webhooks,
 };
@@ -56,6 +56,7 @@ pub(super) fn assemble() -> (Router<App>, openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
         .merge(scrape::routes())
         .merge(jobs::routes())
+        .merge(map::routes())
         .merge(deliveries::routes())
         .merge(replays::routes())
         .merge(schedules::routes())

@@ -98,8 +98,15 @@ impl SitemapWalk {
 
     async fn file(&self, url: &Url) -> Option<Sitemap> {
         let headers = HeaderMap::new();
-        let fetch =
-            Fetch { url, headers: &headers, timeout: TIMEOUT, max_bytes: MAX_BYTES, lane: self.lane, gap: self.gap };
+        let fetch = Fetch {
+            url,
+            headers: &headers,
+            timeout: TIMEOUT,
+            max_bytes: MAX_BYTES,
+            lane: self.lane,
+            gap: self.gap,
+            guard: None,
+        };
         let outcome = self.fetcher.fetch(fetch).await;
         let fetched = outcome.result.ok().filter(|fetched| fetched.status.is_success())?;
         let slot = outcome.slot;

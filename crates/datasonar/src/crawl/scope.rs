@@ -103,7 +103,7 @@ impl Scope {
         if url.as_str().len() > MAX_URL_BYTES {
             return Err(OutOfScope::TooLong);
         }
-        if !self.has_host(url) {
+        if !self.is_on_site(url) {
             return Err(OutOfScope::Host);
         }
         if self.max_depth.is_some_and(|most| depth > most) {
@@ -127,7 +127,8 @@ impl Scope {
         (!is_home || page.path() == "/") && self.check(canonical, 0).is_ok()
     }
 
-    fn has_host(&self, url: &Url) -> bool {
+    /// Whether a URL is on one of the sites that are crawled.
+    pub fn is_on_site(&self, url: &Url) -> bool {
         if self.allow_external_links {
             return true;
         }

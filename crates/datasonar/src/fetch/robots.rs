@@ -88,8 +88,15 @@ impl Robots {
 
     async fn load(&self, url: Url, lane: Uuid) -> Rules {
         let headers = HeaderMap::new();
-        let fetch =
-            Fetch { url: &url, headers: &headers, timeout: TIMEOUT, max_bytes: MAX_BYTES, lane, gap: Duration::ZERO };
+        let fetch = Fetch {
+            url: &url,
+            headers: &headers,
+            timeout: TIMEOUT,
+            max_bytes: MAX_BYTES,
+            lane,
+            gap: Duration::ZERO,
+            guard: None,
+        };
         let outcome = self.fetcher.fetch(fetch).await;
         match outcome.result {
             Ok(fetched) if fetched.status.is_success() => match Robot::new(&self.agent, &fetched.body) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use datasonar_store::{
-    Discovery, FoundUrl, SKIPPED_LISTED, SkipReason, SkippedUrl, Store, StoreError, TaskLease, UrlKey,
+    Discovery, DroppedPage, FoundUrl, SKIPPED_LISTED, SkipReason, SkippedUrl, Store, StoreError, TaskLease, UrlKey,
 };
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +51,8 @@ pub(super) struct Crawl {
 #[derive(Default)]
 pub(super) struct Told {
     waiting: Discovery,
-    /// What waits because its page has no result.
-    duplicates: Vec<SkippedUrl>,
+    /// Pages without a result.
+    dropped: Vec<DroppedPage>,
     keys: HashSet<UrlKey>,
 }
 
@@ -78,13 +78,28 @@ impl Crawl {
             steady(&self.health, "worker", || self.store.claim_page(self.lease, at, found.key, keys.clone())).await?
         };
         if !is_first {
-            let duplicate = SkippedUrl { url: found.clone(), reason: SkipReason::Duplicate };
-            self.told.lock().duplicates.push(duplicate);
+            self.drop_page(index, SkipReason::Duplicate);
         }
         if self.options.sitemap != SitemapUse::Only && !self.cancelled.is_cancelled() {
             self.follow(found, facts).await?;
         }
         Ok(is_first)
+    }
+
+    /// Takes note of a page that robots.txt disallows, as was seen only when it was to be fetched. Tells whether it has a result
+    /// all the same, as the start has.
+    pub(super) fn disallowed(&self, index: usize) -> bool {
+        let is_start = self.urls[index].found_on.is_none();
+        if !is_start {
+            self.drop_page(index, SkipReason::Robots);
+        }
+        is_start
+    }
+
+    fn drop_page(&self, index: usize, reason: SkipReason) {
+        let skipped = SkippedUrl { url: self.urls[index].clone(), reason };
+        let index = u32::try_from(index).expect("a task has few URLs");
+        self.told.lock().dropped.push(DroppedPage { index, skipped });
     }
 
     /// The pages that a page turned out to be, besides the one it was found as.
@@ -103,7 +118,7 @@ impl Crawl {
 
     async fn follow(&self, found: &FoundUrl, facts: PageFacts) -> Result<(), StoreError> {
         // A page that led elsewhere is not the site's, and its links are not either.
-        if facts.page.links.is_empty() || self.scope.check(&facts.final_url, 0).is_err() {
+        if facts.page.links.is_empty() || !self.scope.is_on_site(&facts.final_url) {
             return Ok(());
         }
         let (depth, on) = (found.depth + 1, facts.final_url.to_string());
@@ -203,11 +218,11 @@ impl Crawl {
         rules
     }
 
-    /// What is left to tell at the task's end.
-    pub(super) fn into_discovery(self) -> Discovery {
-        let Told { mut waiting, duplicates, .. } = self.told.into_inner();
-        waiting.skipped.extend(duplicates);
-        waiting
+    /// What is left to tell at the task's end: what it found, and which of its pages have no result.
+    pub(super) fn into_parts(self) -> (Discovery, Vec<DroppedPage>) {
+        let Told { waiting, mut dropped, .. } = self.told.into_inner();
+        dropped.sort_unstable_by_key(|page| page.index);
+        (waiting, dropped)
     }
 }
 

@@ -14,7 +14,8 @@ use std::{
 };
 
 use datasonar_store::{
-    ClaimedTask, DeliveryId, Discovery, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError, TaskInput,
+    ClaimedTask, DeliveryId, Discovery, DroppedPage, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError,
+    TaskInput,
 };
 use futures::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -31,7 +32,7 @@ use crate::{
     clock::{Clock, Ids},
     crawl::{Scope, Sites},
     jobs::{JobOptions, read_urls, segment::Gathering},
-    scrape::{Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
+    scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
     wake::Wake,
 };
 
@@ -78,7 +79,7 @@ enum TaskError {
 struct Worked {
     segments: Vec<Segment>,
     tally: Tally,
-    dropped: Vec<u32>,
+    dropped: Vec<DroppedPage>,
     discovery: Discovery,
 }
 
@@ -161,7 +162,6 @@ impl OpenTask {
         let lane = self.claimed.lease.job.0;
         let mut tally = Tally::default();
         let mut segments = Vec::new();
-        let mut dropped = Vec::new();
         let mut gathering = Gathering::new(self.claimed.first, self.claimed.urls);
         let mut held = HeldBytes { all: &tools.held_bytes, own: 0 };
         let mut pages: FuturesUnordered<_> = urls
@@ -177,8 +177,11 @@ impl OpenTask {
                         Ok(plan) => scraper.scrape(target, plan, cancelled).await,
                         Err(error) => Scraped::failed(target, error.clone()),
                     };
+                    let is_disallowed =
+                        scraped.error.as_ref().is_some_and(|error| error.code == ErrorCode::RobotsDisallowed);
                     let is_kept = match (crawl, scraped.facts.take()) {
                         (Some(crawl), Some(facts)) => crawl.page(index, *facts).await?,
+                        (Some(crawl), None) if is_disallowed => crawl.disallowed(index),
                         _ => true,
                     };
                     Ok::<_, TaskError>((index, is_kept.then_some(scraped)))
@@ -211,7 +214,6 @@ impl OpenTask {
                     }
                     (index, None) => {
                         gathering.drop_page(index);
-                        dropped.push(u32::try_from(index).expect("a task has few URLs"));
                     }
                 }
                 if held.grow_to(gathering.held_bytes()) {
@@ -223,8 +225,8 @@ impl OpenTask {
         drop(pages);
         segments.extend(self.write(&mut gathering).await?);
         segments.sort_by_key(|segment| segment.first);
-        dropped.sort_unstable();
-        Ok(Worked { segments, tally, dropped, discovery: crawl.map(Crawl::into_discovery).unwrap_or_default() })
+        let (discovery, dropped) = crawl.map(Crawl::into_parts).unwrap_or_default();
+        Ok(Worked { segments, tally, dropped, discovery })
     }
 
     /// The job's options, made ready. They were checked when the job was accepted; the operator's limits may have

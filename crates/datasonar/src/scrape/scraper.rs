@@ -4,7 +4,8 @@ use std::{num::NonZero, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use datasonar_extract as extract;
-use datasonar_net::{AddressPolicy, Fetched};
+use datasonar_net::{AddressPolicy, FetchErrorKind, Fetched, RedirectGuard};
+use futures::FutureExt;
 use http::header;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -129,6 +130,7 @@ impl Scraper {
             Ok(url) => url,
             Err(error) => return Scraped::failed(target, error),
         };
+        let guard = plan.respect_robots.then(|| self.guard(target.lane));
         let outcome = self
             .fetcher
             .fetch(Fetch {
@@ -138,13 +140,17 @@ impl Scraper {
                 max_bytes: plan.max_bytes,
                 lane: target.lane,
                 gap: plan.gap,
+                guard: guard.as_ref(),
             })
             .await;
         let time_ms = milliseconds(outcome.spent);
         let fetched = match outcome.result {
             Ok(fetched) => fetched,
             Err(error) => {
-                let code = ErrorCode::from_name(error.kind.code()).unwrap_or(ErrorCode::Internal);
+                let code = match error.kind {
+                    FetchErrorKind::RedirectRefused => ErrorCode::RobotsDisallowed,
+                    kind => ErrorCode::from_name(kind.code()).unwrap_or(ErrorCode::Internal),
+                };
                 let page = target.failed(PageError::new(code, error.message), time_ms);
                 return PageResult {
                     final_url: error.final_url.map(String::from),
@@ -168,6 +174,15 @@ impl Scraper {
         cpu::run(work).await.unwrap_or_else(|_| {
             tracing::error!(url = target.url, "extracting a page panicked");
             Scraped::failed(target, PageError::new(ErrorCode::Internal, "the page could not be processed"))
+        })
+    }
+
+    /// Lets robots.txt bind redirects, too: it is asked for each page, however one comes there.
+    fn guard(&self, lane: Uuid) -> RedirectGuard {
+        let robots = self.robots.clone();
+        RedirectGuard::new(move |url| {
+            let robots = robots.clone();
+            async move { robots.rules(&url, lane).await.allowed(&url) }.boxed()
         })
     }
 

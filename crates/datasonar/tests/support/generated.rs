@@ -39,6 +39,8 @@ pub(crate) struct Shape {
     pub(crate) alias_every: usize,
     /// Every so many-th page is answered with 404; 0 for none.
     pub(crate) missing_every: usize,
+    /// Whether the home page leads to a page below `/private/` by a redirect.
+    pub(crate) leads_to_private: bool,
     /// Whether the home page leads to traps.
     pub(crate) has_traps: bool,
     /// How long a page's text is, in bytes.
@@ -56,6 +58,7 @@ impl Shape {
             orphan_every: 0,
             alias_every: 0,
             missing_every: 0,
+            leads_to_private: false,
             has_traps: false,
             text: 400,
         }
@@ -63,7 +66,14 @@ impl Shape {
 
     /// Some of everything.
     pub(crate) const fn mixed(pages: usize) -> Self {
-        Self { private_every: 17, orphan_every: 29, alias_every: 7, missing_every: 31, ..Self::plain(pages) }
+        Self {
+            private_every: 17,
+            orphan_every: 29,
+            alias_every: 7,
+            missing_every: 31,
+            leads_to_private: true,
+            ..Self::plain(pages)
+        }
     }
 
     fn is_nth(self, page: usize, every: usize) -> bool {
@@ -82,8 +92,8 @@ impl Shape {
         self.is_nth(page, self.missing_every)
     }
 
-    fn has_alias(self, page: usize) -> bool {
-        self.is_nth(page, self.alias_every)
+    pub(crate) fn has_alias(self, page: usize) -> bool {
+        self.is_nth(page, self.alias_every) && !self.is_private(page) && !self.is_missing(page) && !self.is_orphan(page)
     }
 
     /// The path of a page.
@@ -297,6 +307,10 @@ impl Serving {
                     .unwrap();
             }
         }
+        if page == 0 && shape.leads_to_private {
+            // Whoever follows it comes where robots.txt forbids.
+            write!(html, "<li><a href=\"/go/{}\">forbidden</a>", shape.private_every).unwrap();
+        }
         if page == 0 && shape.has_traps {
             for trap in ["/calendar/2026/1", "/deep/", "/loop/1", "/many", "/session"] {
                 write!(html, "<li><a href=\"{trap}\">{trap}</a>").unwrap();
@@ -335,7 +349,7 @@ impl Serving {
                     .body(Full::default())
                     .unwrap();
             }
-            ["many"] => (0..1_000_000).fold(String::new(), |mut all, n| {
+            ["many"] => (0..100_000).fold(String::new(), |mut all, n| {
                 write!(all, "<a href=/many/{n}>").unwrap();
                 all
             }),

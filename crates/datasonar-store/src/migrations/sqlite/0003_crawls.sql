@@ -34,7 +34,7 @@ CREATE TABLE skipped (
     number INTEGER NOT NULL,
     reason TEXT NOT NULL,
     url    TEXT NOT NULL, -- JSON
-    key    BLOB, -- null for duplicates, which are known by another's
+    key    BLOB, -- null for pages that were fetched
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX skipped_by_key ON skipped (job, key) WHERE key IS NOT NULL;
