@@ -6,6 +6,7 @@ pub mod demo;
 mod keys;
 mod listen;
 mod local;
+mod paint;
 mod secrets;
 mod serve;
 
@@ -36,6 +37,9 @@ enum Command {
     /// Look at jobs
     #[command(subcommand)]
     Jobs(client::JobsCommand),
+    /// See what was sent to endpoints and what came back, and send it again
+    #[command(subcommand)]
+    Deliveries(client::DeliveriesCommand),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -53,6 +57,7 @@ pub async fn run() -> ExitCode {
         Command::Scrape(args) => client::scrape(args).await,
         Command::Batch(args) => client::batch(args).await,
         Command::Jobs(command) => client::jobs(command).await,
+        Command::Deliveries(command) => client::deliveries(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
     };

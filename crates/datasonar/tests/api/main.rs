@@ -6,6 +6,7 @@
 
 mod access;
 mod bodies;
+mod commands;
 mod description;
 mod hostile;
 mod jobs;
