@@ -6,6 +6,7 @@
 
 mod access;
 mod bodies;
+mod commands;
 mod crawls;
 mod description;
 #[path = "../support/generated.rs"]

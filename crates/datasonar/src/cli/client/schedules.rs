@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::{
     OptionArgs,
-    api::{Api, ApiError, Server},
-    jobs::text,
+    api::{Api, ApiError, Server, accept},
+    text,
 };
 use crate::cli::say;
 
@@ -224,7 +224,7 @@ async fn change(args: ScheduleArgs, members: &Value) -> Result<()> {
 async fn delete(args: ScheduleArgs) -> Result<()> {
     let response = Api::new(args.server)?.call(Method::DELETE, &path(args.id), http::HeaderMap::new(), None).await?;
     if response.status() != StatusCode::NO_CONTENT {
-        let answer = super::accept(response).await?;
+        let answer = accept(response).await?;
         return Err(ApiError::Unexpected(answer.to_string()).into());
     }
     if args.json {
