@@ -235,6 +235,55 @@ pub trait Store: Send + Sync + 'static {
     /// `window` replays of its scope, whoever asked for them, are due or under way. Ends it when nothing is left.
     async fn advance_replays(&self, now: Timestamp, limit: u32, window: u32) -> Result<Advance>;
 
+    // ---- schedules
+
+    /// Creates a schedule, or finds that its idempotency key was used within the last 24 hours.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::IdempotencyMismatch`] when the key was used with another fingerprint.
+    async fn create_schedule(&self, new: NewSchedule) -> Result<Submission>;
+
+    /// Finds a schedule.
+    async fn schedule(&self, scope: Scope, id: ScheduleId) -> Result<Schedule>;
+
+    /// Lists schedules, newest first.
+    async fn schedules(&self, scope: Scope, page: Page<ScheduleId>) -> Result<Vec<Schedule>>;
+
+    /// Changes a schedule. A run that waits goes on waiting.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when it is not of this version any more.
+    async fn change_schedule(
+        &self,
+        scope: Scope,
+        id: ScheduleId,
+        version: u32,
+        change: ScheduleChange,
+        now: Timestamp,
+    ) -> Result<()>;
+
+    /// Deletes a schedule and its runs. Its jobs stay.
+    async fn delete_schedule(&self, scope: Scope, id: ScheduleId) -> Result<()>;
+
+    /// Lists the runs of a schedule, latest time first, from before the time `page.before` on.
+    async fn runs(&self, scope: Scope, id: ScheduleId, page: Page<Timestamp>) -> Result<Vec<Run>>;
+
+    /// Tells which schedules are due, up to `limit`: those whose time has come, earliest first, then those of which a run waits
+    /// while none of the last hundred jobs they started is open. None that is paused.
+    async fn due_schedules(&self, now: Timestamp, limit: u32) -> Result<Vec<DueSchedule>>;
+
+    /// When the next schedule's time comes, of those that are not paused.
+    async fn next_schedule_at(&self) -> Result<Option<Timestamp>>;
+
+    /// Records what comes of one of a schedule's times, accepts the job if one starts, and moves the schedule to its next time,
+    /// all in one. What a person asked for moves nothing. A job whose idempotency key was used before is answered as it was then, and
+    /// nothing is recorded.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when the schedule is of another version or does not plan this time any more, or there was
+    /// a run at this time; and as [`submit_job`](Self::submit_job).
+    async fn run_schedule(&self, run: RunSchedule) -> Result<Submission>;
+
     // ---- upkeep
 
     /// Frees every lease: to be called by a process that knows that no other lives, at its start.
@@ -258,30 +307,4 @@ pub trait Store: Send + Sync + 'static {
 
     /// Answers when the store can be read and written.
     async fn ping(&self) -> Result<()>;
-
-    /// (A stand-in.)
-    async fn create_schedule(&self, new: NewSchedule) -> Result<Submission>;
-    /// (A stand-in.)
-    async fn schedule(&self, scope: Scope, id: ScheduleId) -> Result<Schedule>;
-    /// (A stand-in.)
-    async fn schedules(&self, scope: Scope, page: Page<ScheduleId>) -> Result<Vec<Schedule>>;
-    /// (A stand-in.)
-    async fn change_schedule(
-        &self,
-        scope: Scope,
-        id: ScheduleId,
-        version: u32,
-        change: ScheduleChange,
-        now: Timestamp,
-    ) -> Result<()>;
-    /// (A stand-in.)
-    async fn delete_schedule(&self, scope: Scope, id: ScheduleId) -> Result<()>;
-    /// (A stand-in.)
-    async fn runs(&self, scope: Scope, id: ScheduleId, page: Page<Timestamp>) -> Result<Vec<Run>>;
-    /// (A stand-in.)
-    async fn due_schedules(&self, now: Timestamp, limit: u32) -> Result<Vec<DueSchedule>>;
-    /// (A stand-in.)
-    async fn next_schedule_at(&self) -> Result<Option<Timestamp>>;
-    /// (A stand-in.)
-    async fn run_schedule(&self, run: RunSchedule) -> Result<Submission>;
 }

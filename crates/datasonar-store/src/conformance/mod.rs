@@ -24,6 +24,7 @@ pub mod model_deliveries;
 pub mod races;
 pub mod replays;
 pub mod samples;
+pub mod schedules;
 pub mod secrets;
 pub mod trials;
 pub mod upkeep;
@@ -106,6 +107,10 @@ macro_rules! conformance {
                 pages_that_name_each_other_do_not_both_give_way, discoveries_may_come_early_and_twice,
                 a_stale_lease_discovers_nothing, a_cancelled_crawl_ends, skipped_urls_are_listed_once,
                 skips_beyond_the_list_are_counted, crawls_expire, results_that_do_not_fit_are_refused;
+            schedules: schedules_are_kept_and_changed, a_schedule_is_created_once, schedules_are_listed,
+                schedules_are_due_at_their_times, a_time_runs_once, many_schedulers_start_one_job,
+                a_run_waits_for_the_job_before, an_older_job_counts_as_open, what_comes_of_a_time_is_told,
+                a_person_may_run_it_now, runs_are_deleted_with_the_logs;
             model: random_steps_keep_to_the_model;
             model_crawls: random_crawls_keep_to_the_model;
             model_deliveries: random_steps_of_deliveries_keep_to_the_model;

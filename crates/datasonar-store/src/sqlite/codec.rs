@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::fault::corrupt;
 use crate::{
-    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, Lane, ProcessId,
-    ReplayId, ReplayStatus, Result, SecretId, SkipReason, Trigger, UrlKey,
+    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, Lane, Overlap,
+    ProcessId, ReplayId, ReplayStatus, Result, RunTrigger, ScheduleId, SecretId, SkipReason, Trigger, UrlKey,
 };
 
 macro_rules! ids {
@@ -30,7 +30,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId, ReplayId);
+ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId, ReplayId, ScheduleId);
 
 macro_rules! names {
     ($($name:ident),*) => {$(
@@ -48,7 +48,7 @@ macro_rules! names {
     )*};
 }
 
-names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus, SkipReason);
+names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus, SkipReason, Overlap, RunTrigger);
 
 impl ToSql for UrlKey {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

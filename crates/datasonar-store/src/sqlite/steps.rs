@@ -214,15 +214,15 @@ impl Store for SqliteStore {
     }
 
     async fn create_schedule(&self, new: NewSchedule) -> Result<Submission> {
-        self.write(move |c| schedules::create(c, new)).await
+        self.write(move |c| schedules::create(c, &new)).await
     }
 
     async fn schedule(&self, scope: Scope, id: ScheduleId) -> Result<Schedule> {
-        self.write(move |c| schedules::schedule(c, scope, id)).await
+        self.read(move |c| schedules::schedule(c, scope, id)).await
     }
 
     async fn schedules(&self, scope: Scope, page: Page<ScheduleId>) -> Result<Vec<Schedule>> {
-        self.write(move |c| schedules::schedules(c, scope, page)).await
+        self.read(move |c| schedules::schedules(c, scope, page)).await
     }
 
     async fn change_schedule(
@@ -233,7 +233,7 @@ impl Store for SqliteStore {
         change: ScheduleChange,
         now: Timestamp,
     ) -> Result<()> {
-        self.write(move |c| schedules::change(c, scope, id, version, change, now)).await
+        self.write(move |c| schedules::change(c, scope, id, version, &change, now)).await
     }
 
     async fn delete_schedule(&self, scope: Scope, id: ScheduleId) -> Result<()> {
@@ -241,18 +241,18 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, scope: Scope, id: ScheduleId, page: Page<Timestamp>) -> Result<Vec<Run>> {
-        self.write(move |c| schedules::runs(c, scope, id, page)).await
+        self.read(move |c| schedules::runs(c, scope, id, page)).await
     }
 
     async fn due_schedules(&self, now: Timestamp, limit: u32) -> Result<Vec<DueSchedule>> {
-        self.write(move |c| schedules::due(c, now, limit)).await
+        self.read(move |c| schedules::due(c, now, limit)).await
     }
 
     async fn next_schedule_at(&self) -> Result<Option<Timestamp>> {
-        self.write(schedules::next_at).await
+        self.read(schedules::next_at).await
     }
 
     async fn run_schedule(&self, run: RunSchedule) -> Result<Submission> {
-        self.write(move |c| schedules::run(c, run)).await
+        self.write(move |c| schedules::run(c, &run)).await
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::codec::{Millis, count, unsigned};
-use super::{bulk, dispatch, tasks};
+use super::{bulk, dispatch, schedules, tasks};
 use crate::{JobId, Result, Totals};
 
 /// For how long an idempotency key counts.
@@ -59,6 +59,7 @@ pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Times
         }
     }
     bulk::delete_ended(connection, before, limit)?;
+    schedules::delete_runs(connection, before, limit)?;
     let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
     connection.prepare_cached(DELETE_KEYS)?.execute(params![oldest, KEYS])?;
     Ok(jobs.len() as u64)
