@@ -14,7 +14,7 @@ use super::{auth::Caller, body::object, problem::Problem};
 use crate::{
     app::App,
     crawl::{CrawlOptions, LinkSource, Scope, SitemapLimits, SitemapUse, follow},
-    fetch::Rules,
+    fetch::SiteRules,
     jobs::members::{typed, unknown},
     scrape::{FieldError, Formats, Limits, Plan, ScrapeOptions, Target},
 };
@@ -102,8 +102,8 @@ async fn map(State(app): State<App>, _caller: Caller, request: Request) -> Resul
 async fn look(app: &App, url: &Url, sitemap: SitemapUse, binds: bool, listed: &mut Listed) {
     let lane = app.ids.uuid();
     let rules = app.sites.robots.rules(url, lane).await;
-    let is_closed = binds && matches!(rules, Rules::AllowNone);
-    let allows = |url: &Url, rules: &Rules| !binds || rules.allowed(url);
+    let is_closed = binds && rules.is_unreachable();
+    let allows = |url: &Url, rules: &SiteRules| !binds || rules.allowed(url);
     if allows(url, &rules) {
         listed.add(url);
     }

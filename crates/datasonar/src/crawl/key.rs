@@ -11,6 +11,8 @@ use ring::digest;
 use thiserror::Error;
 use url::Url;
 
+use crate::fetch::percent::{is_plain, is_unreserved, octet};
+
 /// The longest URL a crawl follows, in bytes.
 pub const MAX_URL_BYTES: usize = 8 * 1024;
 
@@ -181,7 +183,7 @@ pub(super) fn encoding_normalised(text: &str) -> Cow<'_, str> {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         at += 1;
-        let encoded = if byte == b'%' { hex(bytes.get(at..at + 2)) } else { None };
+        let encoded = if byte == b'%' { octet(bytes.get(at..at + 2)) } else { None };
         match encoded {
             Some(decoded) => {
                 at += 2;
@@ -198,23 +200,6 @@ pub(super) fn encoding_normalised(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(normal)
-}
-
-fn hex(digits: Option<&[u8]>) -> Option<u8> {
-    let [high, low] = digits? else { return None };
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-}
-
-/// RFC 3986, section 2.3.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// What stands for itself: unreserved and reserved characters (RFC 3986, section 2).
-fn is_plain(byte: u8) -> bool {
-    const RESERVED: &[u8] = b":/?#[]@!$&'()*+,;=";
-    is_unreserved(byte) || RESERVED.contains(&byte)
 }
 
 #[cfg(test)]

@@ -3,18 +3,20 @@
 //! Scope is decided from the URL alone: scheme, host, path and depth. Regular expressions are those of the crate `regex`,
 //! which takes time linear in the path whatever the expression; what they compile to is bounded.
 
-use regex::{Regex, RegexBuilder};
+use percent_encoding::percent_decode_str;
+use regex::{RegexBuilder, RegexSet, RegexSetBuilder};
 use url::Url;
 
 use super::{
-    key::{Keys, MAX_URL_BYTES, encoding_normalised, host},
+    key::{Keys, MAX_URL_BYTES, PageKey, encoding_normalised, host},
     options::{CrawlOptions, OptionError},
 };
 
-/// Regular expressions in one list, at most; their length in bytes, and what one may compile to.
+/// Regular expressions in one list, at most; their length in bytes, and what all of them may compile to: together with the
+/// length of a path it bounds the time to match.
 const MAX_PATTERNS: usize = 100;
 const MAX_PATTERN_BYTES: usize = 1_000;
-const MAX_COMPILED_BYTES: usize = 1024 * 1024;
+const MAX_COMPILED_BYTES: usize = 4 * 1024 * 1024;
 /// A path with more segments is a trap, and so is one with the same segment more often.
 const MAX_SEGMENTS: usize = 40;
 const MAX_REPEATS: usize = 5;
@@ -39,12 +41,13 @@ pub enum OutOfScope {
 /// What a crawl may fetch.
 #[derive(Debug)]
 pub struct Scope {
+    start: PageKey,
     site: Site,
     allow_subdomains: bool,
     allow_external_links: bool,
     max_depth: Option<u32>,
-    include: Vec<Regex>,
-    exclude: Vec<Regex>,
+    include: Option<RegexSet>,
+    exclude: Option<RegexSet>,
     /// Tells pages apart.
     pub keys: Keys,
 }
@@ -81,18 +84,20 @@ impl Scope {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let keys = Keys { ignore_query: options.ignore_query_parameters };
         Ok(Self {
+            start: keys.of(start),
             site: Site::of(start),
             allow_subdomains: options.allow_subdomains,
             allow_external_links: options.allow_external_links,
             max_depth: options.max_depth,
             include,
             exclude,
-            keys: Keys { ignore_query: options.ignore_query_parameters },
+            keys,
         })
     }
 
-    /// Whether a URL that was found at this depth may be fetched.
+    /// Whether a URL that was found at this depth may be fetched. The start may, whatever else is asked for.
     ///
     /// # Errors
     /// Why not.
@@ -102,6 +107,9 @@ impl Scope {
         }
         if url.as_str().len() > MAX_URL_BYTES {
             return Err(OutOfScope::TooLong);
+        }
+        if self.keys.of(url) == self.start {
+            return Ok(());
         }
         if !self.is_on_site(url) {
             return Err(OutOfScope::Host);
@@ -113,11 +121,13 @@ impl Scope {
         if is_trap(&path) {
             return Err(OutOfScope::Trap);
         }
-        let is_included = self.include.is_empty() || self.include.iter().any(|pattern| pattern.is_match(&path));
-        if !is_included || self.exclude.iter().any(|pattern| pattern.is_match(&path)) {
-            return Err(OutOfScope::Path);
-        }
-        Ok(())
+        // Patterns are written as paths are read, or as the address bar has them.
+        let decoded = path.contains('%').then(|| percent_decode_str(&path).decode_utf8_lossy());
+        let matches = |patterns: &RegexSet| {
+            patterns.is_match(&path) || decoded.as_ref().is_some_and(|decoded| patterns.is_match(decoded))
+        };
+        let is_included = self.include.as_ref().is_none_or(matches);
+        if is_included && !self.exclude.as_ref().is_some_and(matches) { Ok(()) } else { Err(OutOfScope::Path) }
     }
 
     /// Whether a page may say that it is another: a canonical URL is believed when it is on the site, and not the home page,
@@ -138,32 +148,50 @@ impl Scope {
     }
 }
 
-fn compile(list: &str, patterns: &[String], errors: &mut Vec<OptionError>) -> Vec<Regex> {
+fn compile(list: &str, patterns: &[String], errors: &mut Vec<OptionError>) -> Option<RegexSet> {
+    let mut wrong = |pointer: String, detail: String| errors.push(OptionError::new(pointer, detail));
+    if patterns.is_empty() {
+        return None;
+    }
     if patterns.len() > MAX_PATTERNS {
-        errors.push(OptionError::new(format!("/{list}"), format!("has more than {MAX_PATTERNS} patterns")));
-        return Vec::new();
+        wrong(format!("/{list}"), format!("has more than {MAX_PATTERNS} patterns"));
+        return None;
     }
-    let mut compiled = Vec::with_capacity(patterns.len());
+    let mut is_sound = true;
+    // One by one first, because a set does not say which of its patterns is wrong.
     for (index, pattern) in patterns.iter().enumerate() {
-        let pointer = || format!("/{list}/{index}");
-        if pattern.len() > MAX_PATTERN_BYTES {
-            errors.push(OptionError::new(pointer(), format!("is longer than {MAX_PATTERN_BYTES} bytes")));
-            continue;
-        }
-        match RegexBuilder::new(pattern).size_limit(MAX_COMPILED_BYTES).dfa_size_limit(MAX_COMPILED_BYTES).build() {
-            Ok(regex) => compiled.push(regex),
-            Err(regex::Error::CompiledTooBig(_)) => {
-                errors.push(OptionError::new(pointer(), "is too large a regular expression"));
-            }
-            Err(error) => {
-                // The last line says what is wrong, those before draw where.
-                let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                errors.push(OptionError::new(pointer(), format!("is not a regular expression: {reason}")));
-            }
+        let refused = if pattern.len() > MAX_PATTERN_BYTES {
+            Some(format!("is longer than {MAX_PATTERN_BYTES} bytes"))
+        } else {
+            RegexBuilder::new(pattern).size_limit(MAX_COMPILED_BYTES).build().err().map(|error| reason(&error))
+        };
+        if let Some(detail) = refused {
+            is_sound = false;
+            wrong(format!("/{list}/{index}"), detail);
         }
     }
-    compiled
+    if !is_sound {
+        return None;
+    }
+    match RegexSetBuilder::new(patterns).size_limit(MAX_COMPILED_BYTES).build() {
+        Ok(set) => Some(set),
+        Err(error) => {
+            wrong(format!("/{list}"), format!("as a whole {}", reason(&error)));
+            None
+        }
+    }
+}
+
+fn reason(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => "is too complex: repeat less, or shorter parts".to_owned(),
+        error => {
+            // The last line says what is wrong, those before draw where.
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            format!("is not a regular expression: {}", last.strip_prefix("error: ").unwrap_or(last))
+        }
+    }
 }
 
 /// Whether a path is as made by a program that adds to its own links.
@@ -236,6 +264,26 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_written_as_paths_are_read() {
+        let only =
+            |pattern: &str| scope(CrawlOptions { include_paths: vec![pattern.to_owned()], ..CrawlOptions::default() });
+        for pattern in ["^/größe/", "^/gr%C3%B6%C3%9Fe/", r"^/\w+/a b$", "^/[^/]+/a%20b"] {
+            assert_eq!(check(&only(pattern), "https://example.co.uk/größe/a b"), Ok(()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn the_start_is_in_scope_whatever_is_asked_for() {
+        let scope = scope(CrawlOptions {
+            include_paths: vec!["^/blog/".to_owned()],
+            max_depth: Some(0),
+            ..CrawlOptions::default()
+        });
+        assert_eq!(check(&scope, "https://www.example.co.uk/docs/#top"), Ok(()));
+        assert_eq!(check(&scope, "https://www.example.co.uk/docs/a"), Err(OutOfScope::Depth));
+    }
+
+    #[test]
     fn depth_is_bounded() {
         let scope = scope(CrawlOptions { max_depth: Some(2), ..CrawlOptions::default() });
         let url = "https://example.co.uk/".parse().unwrap();
@@ -285,5 +333,7 @@ mod tests {
         );
         let many = CrawlOptions { exclude_paths: vec![String::new(); 101], ..CrawlOptions::default() };
         assert_eq!(errors(many), ["/exclude_paths"]);
+        let large = CrawlOptions { include_paths: vec![r"\w{20}".to_owned(); 100], ..CrawlOptions::default() };
+        assert_eq!(errors(large), ["/include_paths"], "each is fine, together they are too much");
     }
 }

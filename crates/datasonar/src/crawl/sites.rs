@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::reader::SitemapReader;
-use crate::fetch::{Robots, Rules};
+use crate::fetch::{Robots, SiteRules};
 
 /// What is known of sites. Cloning is cheap, and shares what is kept of them.
 #[derive(Clone)]
@@ -16,8 +16,8 @@ pub struct Sites {
 
 impl Sites {
     /// Where the sitemaps of a site are: where its robots.txt says, else in the usual place.
-    pub fn sitemaps_of(&self, url: &Url, rules: &Rules) -> Vec<Url> {
+    pub fn sitemaps_of(&self, url: &Url, rules: &SiteRules) -> Vec<Url> {
         let named = rules.sitemaps();
-        if named.is_empty() { url.join("/sitemap.xml").into_iter().collect() } else { named }
+        if named.is_empty() { url.join("/sitemap.xml").into_iter().collect() } else { named.to_vec() }
     }
 }

@@ -20,7 +20,7 @@ use super::health::{Health, steady};
 use crate::{
     cpu,
     crawl::{CrawlOptions, LinkSource, Scope, SitemapLimits, SitemapUse, Sites, follow},
-    fetch::Rules,
+    fetch::SiteRules,
     scrape::{PageFacts, Plan},
 };
 
@@ -145,7 +145,7 @@ impl Crawl {
         }
         let Ok(url) = Url::parse(&start.url) else { return Ok(()) };
         let rules = self.sites.robots.rules(&url, self.lease.job.0).await;
-        if matches!(rules, Rules::AllowNone) && self.plan.respect_robots {
+        if rules.is_unreachable() && self.plan.respect_robots {
             return Ok(());
         }
         let files = self.sites.sitemaps_of(&url, &rules);
@@ -202,7 +202,7 @@ impl Crawl {
     }
 
     /// The rules of the sites that are led to, by site; of the first few.
-    async fn rules(&self, leads: &[Lead]) -> HashMap<String, Rules> {
+    async fn rules(&self, leads: &[Lead]) -> HashMap<String, SiteRules> {
         let mut rules = HashMap::new();
         let mut last = String::new();
         for lead in leads.iter().filter(|lead| lead.is_in_scope) {

@@ -252,7 +252,7 @@ impl OpenTask {
         let lease = self.claimed.lease;
         let mut gap = asked.options.delay();
         if options.scrape.respect_robots != Some(false) && !self.cancelled.is_cancelled() {
-            gap = gap.max(sites.robots.rules(&start, lease.job.0).await.crawl_delay());
+            gap = gap.max(sites.robots.rules(&start, lease.job.0).await.crawl_delay().unwrap_or_default());
         }
         let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap));
         let crawl = Crawl {
