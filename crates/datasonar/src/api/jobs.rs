@@ -23,7 +23,7 @@ use super::{
 use crate::{
     app::App,
     crypto::sha256,
-    jobs::{Asked, Submit, UrlWriter, blocking},
+    jobs::{Asked, Position, Submit, UrlWriter, blocking},
     scrape::PageResult,
 };
 
@@ -331,12 +331,12 @@ async fn results(
         return Ok(response);
     }
     let limit = types::limit(query.limit.as_deref())?;
-    let from: u64 = cursor(query.cursor)?.unwrap_or(0);
+    let from: Position = cursor(query.cursor)?.unwrap_or_default();
     let page = app.results.page(&job, from, limit).await?;
-    let next = from + page.len() as u64;
-    let is_over = job.status.has_ended() && next >= job.total;
-    let cursor = if is_over { "null".to_owned() } else { format!("\"{next}\"") };
-    let body = [br#"{"data":["#, &page.join(&b","[..])[..], br#"],"next_cursor":"#, cursor.as_bytes(), b"}"].concat();
+    // The job was looked at first: when it had ended, all of its results were there.
+    let is_over = job.status.has_ended() && !page.has_more;
+    let cursor = if is_over { "null".to_owned() } else { format!("\"{}\"", page.next) };
+    let body = [br#"{"data":["#, &page.results.join(&b","[..])[..], br#"],"next_cursor":"#, cursor.as_bytes(), b"}"].concat();
     Ok(json(StatusCode::OK, body.into()))
 }
 

@@ -20,7 +20,7 @@ use url::Url;
 pub use blocking::{blocking, permit};
 pub use options::{CrawlJob, JobOptions, Payload, PayloadKind};
 pub use request::{Asked, JobRequest, Pages, Terms, read_job};
-pub use results::{ByteStream, Results, ResultsError};
+pub use results::{ByteStream, Position, ResultPage, Results, ResultsError};
 pub use urls::{UrlWriter, read_urls};
 
 use crate::{

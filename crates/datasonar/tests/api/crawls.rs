@@ -98,6 +98,15 @@ async fn a_site_is_crawled_exactly() {
         assert_eq!(job["skipped"][&reason], count, "{reason}");
     }
 
+    let (mut parts, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let part = server.get(&format!("/v1/jobs/{id}/results?limit=57{cursor}")).await.is(200);
+        parts.extend(part["data"].as_array().unwrap().iter().cloned());
+        let Some(next) = part["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(parts, results);
+
     let received = next(&receiver).await;
     received.verify(&server.secret().await).unwrap();
     let body: Value = serde_json::from_slice(&std::fs::read(received.body()).unwrap()).unwrap();
