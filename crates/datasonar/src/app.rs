@@ -13,6 +13,7 @@ use crate::{
     crawl::Sites,
     crypto::Sealer,
     jobs::{Jobs, Results},
+    mapper::Mapper,
     schedules::Schedules,
     scrape::Scraper,
     wake::Wake,
@@ -48,6 +49,8 @@ pub struct App {
     pub scraper: Arc<Scraper>,
     /// What is known of sites.
     pub sites: Sites,
+    /// Lists the URLs of sites.
+    pub mapper: Mapper,
     /// Sends test events.
     pub test_events: TestEvents,
     /// Wakes the loops of this process.

@@ -336,7 +336,8 @@ async fn results(
     // The job was looked at first: when it had ended, all of its results were there.
     let is_over = job.status.has_ended() && !page.has_more;
     let cursor = if is_over { "null".to_owned() } else { format!("\"{}\"", page.next) };
-    let body = [br#"{"data":["#, &page.results.join(&b","[..])[..], br#"],"next_cursor":"#, cursor.as_bytes(), b"}"].concat();
+    let body =
+        [br#"{"data":["#, &page.results.join(&b","[..])[..], br#"],"next_cursor":"#, cursor.as_bytes(), b"}"].concat();
     Ok(json(StatusCode::OK, body.into()))
 }
 

@@ -33,6 +33,7 @@ use crate::{
     crypto::{CryptoError, Sealer},
     fetch::{FetchSettings, Fetcher, Robots},
     jobs::{Jobs, Results, Terms},
+    mapper::Mapper,
     roles::{
         Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
         Tools, Worker, WorkerParts,
@@ -197,6 +198,7 @@ fn build(
         policy: policy.clone(),
         cpus: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
     });
+    let scraper = Arc::new(scraper);
     let wake = Wake::default();
     let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
     let results = Results::new(store.clone(), blobs.clone());
@@ -223,7 +225,8 @@ fn build(
         schedules: Schedules::new(store.clone(), jobs.clone(), clock.clone(), ids.clone(), wake.clone()),
         jobs,
         results,
-        scraper: Arc::new(scraper),
+        mapper: Mapper { sites: sites.clone(), scraper: scraper.clone(), limits: limits(&settings) },
+        scraper,
         sites,
         not_ready: health.watch(),
         public_url,
