@@ -78,6 +78,9 @@ pub(super) fn claim_page(
 
 /// What the finishing of a crawl's task does to the frontier, before the task is counted. `depth` is the task's.
 pub(super) fn finish(connection: &Connection, finish: &FinishTask, depth: u32, cancelled: bool) -> Result<()> {
+    // Its URLs are in its results now. The room is used again, so that the file grows little with a crawl.
+    const DELETE: &str = "DELETE FROM found WHERE job = ? AND seq = ?";
+    connection.prepare_cached(DELETE)?.execute(params![finish.lease.job, finish.lease.seq])?;
     let mut frontier = Frontier::open(connection, finish.lease.job)?;
     frontier.dropped = narrow(finish.dropped.len())?;
     frontier.total -= u64::from(frontier.dropped);

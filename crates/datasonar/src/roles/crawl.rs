@@ -14,7 +14,7 @@ use datasonar_store::{
 };
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+use url::{Position, Url};
 
 use super::health::{Health, steady};
 use crate::{
@@ -176,7 +176,7 @@ impl Crawl {
         let rules = if self.plan.respect_robots { self.rules(&leads).await } else { HashMap::new() };
         let sort = move || -> Vec<(Lead, Option<SkipReason>)> {
             let skipped = |lead: &Lead| {
-                let allowed = || rules.get(&site(&lead.url)).is_none_or(|rules| rules.allowed(&lead.url));
+                let allowed = || rules.get(site(&lead.url)).is_none_or(|rules| rules.allowed(&lead.url));
                 (!lead.is_in_scope)
                     .then_some(SkipReason::OutOfScope)
                     .or_else(|| (!allowed()).then_some(SkipReason::Robots))
@@ -204,14 +204,14 @@ impl Crawl {
     /// The rules of the sites that are led to, by site; of the first few.
     async fn rules(&self, leads: &[Lead]) -> HashMap<String, SiteRules> {
         let mut rules = HashMap::new();
-        let mut last = String::new();
+        let mut last = "";
         for lead in leads.iter().filter(|lead| lead.is_in_scope) {
             if rules.len() >= SITES_ASKED {
                 break;
             }
             let site = site(&lead.url);
-            if site != last && !rules.contains_key(&site) {
-                rules.insert(site.clone(), self.sites.robots.rules(&lead.url, self.lease.job.0).await);
+            if site != last && !rules.contains_key(site) {
+                rules.insert(site.to_owned(), self.sites.robots.rules(&lead.url, self.lease.job.0).await);
             }
             last = site;
         }
@@ -231,6 +231,7 @@ fn lead(scope: &Scope, url: Url, depth: u32) -> Lead {
     Lead { key: UrlKey(scope.keys.of(&url).0), is_in_scope, url }
 }
 
-fn site(url: &Url) -> String {
-    url.origin().ascii_serialization()
+/// Scheme, host and port.
+fn site(url: &Url) -> &str {
+    &url[..Position::BeforePath]
 }
