@@ -248,11 +248,11 @@ fn judge_words(value: &str) -> Verdict {
 
 fn judge_word(word: &str) -> Verdict {
     match word {
-        "nav" | "navbar" | "navigation" | "subnav" | "topnav" | "sidenav" | "menu" | "submenu" | "megamenu"
-        | "breadcrumb" | "breadcrumbs" | "footer" | "sidebar" | "cookie" | "cookies" | "consent" | "gdpr"
-        | "onetrust" | "share" | "sharing" | "sharebar" | "addtoany" | "sharedaddy" | "social" | "newsletter"
-        | "subscribe" | "subscription" | "advert" | "adverts" | "advertisement" | "advertising" | "ads"
-        | "adsbygoogle" | "sponsored" | "popup" | "modal" | "lightbox" | "related" | "recommended"
+        "nav" | "navbar" | "navheader" | "navfooter" | "navigation" | "subnav" | "topnav" | "sidenav" | "menu"
+        | "submenu" | "megamenu" | "breadcrumb" | "breadcrumbs" | "footer" | "sidebar" | "cookie" | "cookies"
+        | "consent" | "gdpr" | "onetrust" | "share" | "sharing" | "sharebar" | "addtoany" | "sharedaddy" | "social"
+        | "newsletter" | "subscribe" | "subscription" | "advert" | "adverts" | "advertisement" | "advertising"
+        | "ads" | "adsbygoogle" | "sponsored" | "popup" | "modal" | "lightbox" | "related" | "recommended"
         | "recommendations" | "pagination" | "pager" | "paginator" | "skip" | "masthead" | "outbrain" | "taboola"
         | "disqus" | "tooltip" | "offcanvas" | "signin" | "login" | "signup" | "jp" | "editsection" | "noprint"
         | "catlinks" | "navbox" | "screenreader" => Verdict::Boilerplate,
@@ -303,15 +303,36 @@ fn find_root(dom: &Dom<'_>, map: &Map, budget: &Budget<'_>) -> Result<usize, Ext
             child = map.end[child] as usize;
         }
         match heir {
-            Some(heir) if weight > 0 && may_be_root(dom.tag(map.order[heir])) => root = heir,
+            Some(heir)
+                if weight > 0
+                    && may_be_root(dom.tag(map.order[heir]))
+                    && !(is_table(dom.tag(map.order[heir])) && is_titled(dom, map, root, heir, budget)?) =>
+            {
+                root = heir;
+            }
             _ => return Ok(root),
         }
     }
 }
 
+fn is_table(tag: Tag) -> bool {
+    matches!(tag, Tag::Table | Tag::Tbody | Tag::Tr | Tag::Td)
+}
+
+/// Whether a heading stands before the heir of nearly all content, and so is its title.
+fn is_titled(dom: &Dom<'_>, map: &Map, root: usize, heir: usize, budget: &Budget<'_>) -> Result<bool, ExtractError> {
+    for at in root + 1..heir {
+        budget.spend(0)?;
+        if matches!(dom.tag(map.order[at]), Tag::H1 | Tag::H2) && map.held[at].text > map.held[at].linked {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn may_be_root(tag: Tag) -> bool {
-    matches!(tag, Tag::Div | Tag::Section | Tag::Article | Tag::Main | Tag::Center | Tag::Form | Tag::Td | Tag::Tr)
-        || matches!(tag, Tag::Table | Tag::Tbody | Tag::Unknown)
+    matches!(tag, Tag::Div | Tag::Section | Tag::Article | Tag::Main | Tag::Center | Tag::Form | Tag::Unknown)
+        || is_table(tag)
 }
 
 /// The heaviest of the outermost elements that `wanted` wants, if it holds `percent` of what `within` holds.

@@ -47,7 +47,9 @@ fn the_parts_of_a_table_are_one_table() {
 #[test]
 fn code_has_the_language_of_what_is_around_it() {
     let sphinx = |language: &str| {
-        format!("<div class='highlight-{language} notranslate'><div class=highlight><pre><span></span>x = 1\n</pre></div></div>")
+        format!(
+            "<div class='highlight-{language} notranslate'><div class=highlight><pre><span></span>x = 1\n</pre></div></div>"
+        )
     };
     starts(&sphinx("python3"), "```python3\nx = 1\n```\n");
     starts(&sphinx("default"), "```\nx = 1\n```\n");
@@ -56,8 +58,30 @@ fn code_has_the_language_of_what_is_around_it() {
 
 #[test]
 fn a_list_of_links_that_is_announced_is_content() {
-    let links = "<ul><li><a href=/a>PEP 655</a></li><li><a href=/b>PEP 646</a></li><li><a href=/c>PEP 673</a></li></ul>";
+    let links =
+        "<ul><li><a href=/a>PEP 655</a></li><li><a href=/b>PEP 646</a></li><li><a href=/c>PEP 673</a></li></ul>";
     let expected = "New typing features:\n\n- [PEP 655](https://docs.example/a)\n";
     starts(&format!("<p>New typing features:</p>\n{links}"), expected);
     assert!(!markdown(&page(&format!("<p>Something else.</p>{links}"))).contains("PEP"));
+}
+
+#[test]
+fn a_list_of_terms_without_explanations_is_a_list() {
+    let list = "<dl><dt><a href=/abort>ABORT</a> — abort the transaction</dt><dt>ALTER — change a definition</dt></dl>";
+    starts(list, "- [ABORT](https://docs.example/abort) — abort the transaction\n- ALTER — change a definition\n\n");
+    starts("<dl><dt>a</dt><dt>b</dt><dd>Both.</dd></dl>", "**a**\n\n**b**\nBoth.");
+}
+
+#[test]
+fn a_page_that_is_a_table_keeps_its_title() {
+    let rows = "<tr><td>oid</td><td>A number by which rows are told apart, in all of the tables.</td></tr>".repeat(20);
+    let body = format!("<div><h2>The catalogue</h2><p>In short.</p><table><tbody>{rows}</tbody></table></div>");
+    assert!(markdown(&body).starts_with("## The catalogue\n\nIn short.\n\n| oid | A number"), "{}", markdown(&body));
+}
+
+#[test]
+fn the_way_to_the_next_page_is_no_content() {
+    let header =
+        "<div class=navheader><table><tr><td><a href=/a>Prev</a></td><td>Part VII. Internals</td></tr></table></div>";
+    assert!(!markdown(&format!("{header}{}", page("<h1>Title</h1>"))).contains("Internals"));
 }

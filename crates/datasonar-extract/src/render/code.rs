@@ -47,14 +47,18 @@ fn language_of_class(class: &str) -> Option<&str> {
     classes
         .clone()
         .find_map(|class| {
-            ["language-", "lang-", "highlight-source-", "highlight-", "brush:"].iter().find_map(|prefix| class.strip_prefix(prefix))
+            ["language-", "lang-", "highlight-source-", "highlight-", "brush:"]
+                .iter()
+                .find_map(|prefix| class.strip_prefix(prefix))
         })
         .or_else(|| classes.find(|class| *class == "sourceCode").and_then(|_| classes.next()))
 }
 
 fn is_language(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'#' | b'-' | b'_' | b'.');
-    (1..=24).contains(&name.len()) && name.bytes().all(fits) && !matches!(name, "none" | "default" | "text" | "plaintext" | "box" | "wrapper")
+    (1..=24).contains(&name.len())
+        && name.bytes().all(fits)
+        && !matches!(name, "none" | "default" | "text" | "plaintext" | "box" | "wrapper")
 }
 
 /// The longest run of backticks in a text.

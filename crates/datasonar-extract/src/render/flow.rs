@@ -173,6 +173,13 @@ impl<'a> Writer<'a> {
             Tag::Li => self.item(id),
             Tag::Blockquote => self.quote(id),
             Tag::Table | Tag::Tr | Tag::Td | Tag::Th => self.table_part(id, tag),
+            // A list of terms that explains none of them is a list.
+            Tag::Dl if dom.children(id).all(|child| matches!(dom.tag(child), Tag::Text | Tag::Dt)) => {
+                self.list(id, tag);
+            }
+            Tag::Dt if matches!(self.undo.last(), Some((list, Undo::List)) if *list == dom.node(id).parent) => {
+                self.item(id);
+            }
             Tag::Dt => {
                 self.block(2);
                 self.mark(id, "**");

@@ -30,7 +30,14 @@ pub struct Server {
     #[arg(long, env = "DATASONAR_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     pub server: Url,
     /// An API key
-    #[arg(long, env = "DATASONAR_API_KEY", hide_env_values = true, value_name = "KEY", default_value = "")]
+    #[arg(
+        long,
+        env = "DATASONAR_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub api_key: String,
 }
 
