@@ -17,7 +17,7 @@ use datasonar::{
             site::{Site, SiteOptions},
         },
     },
-    clock::{Ids, SystemClock},
+    clock::{Clock, Ids, SystemClock},
 };
 use generated::{Generated, Shape};
 use http::Method;
@@ -210,7 +210,7 @@ async fn killed_while_twenty_scheduled_crawls_run_each_calls_back_once() {
     let shape = Shape::mixed(400);
     let expected: BTreeSet<usize> = shape.reachable(true, true, None).into_keys().collect();
     // All in the same second, soon, and not again within the year.
-    let time = (jiff::Timestamp::now() + Duration::from_secs(5)).to_zoned(jiff::tz::TimeZone::UTC);
+    let time = (SystemClock.now() + Duration::from_secs(5)).to_zoned(jiff::tz::TimeZone::UTC);
     let cron = time.strftime("%-S %-M %-H %-d %-m *").to_string();
     let (mut sites, mut schedules) = (Vec::new(), Vec::new());
     for number in 0..SITES {

@@ -1,7 +1,7 @@
 //! Random crawls of random graphs, claimed, crashed, discovered, dropped and finished in random order, beside a plain
 //! breadth-first walk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -57,8 +57,8 @@ impl Case {
         while let Some(page) = queue.pop_front() {
             let depth = depths[&page];
             for &to in &self.links[self.target(page) as usize] {
-                if !depths.contains_key(&to) {
-                    depths.insert(to, depth + 1);
+                if let Entry::Vacant(entry) = depths.entry(to) {
+                    entry.insert(depth + 1);
                     queue.push_back(to);
                 }
             }

@@ -69,7 +69,7 @@ async fn map(State(app): State<App>, _caller: Caller, request: Request) -> Resul
     let limit = match asked.limit {
         None => DEFAULT_LIMIT,
         Some(limit @ 1..=MAX_LIMIT) => limit,
-        Some(_) => return Err(Problem::field("/limit", &format!("must be 1 to {MAX_LIMIT}"))),
+        Some(_) => return Err(Problem::field("/limit", format!("must be 1 to {MAX_LIMIT}"))),
     };
     let url = Url::parse(&asked.url).ok().filter(|url| app.policy.check_url(url).is_ok());
     let url = url

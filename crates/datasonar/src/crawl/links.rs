@@ -19,7 +19,7 @@ pub fn follow<'a>(source: LinkSource<'a>, agent: &str, binds: bool) -> impl Iter
         add_tag(&mut asks, tag, agent);
     }
     let is_closed = binds && asks.nofollow;
-    source.page.links.iter().filter(move |link| !is_closed && !(binds && link.nofollow))
+    source.page.links.iter().filter(move |link| !(is_closed || binds && link.nofollow))
 }
 
 /// Adds the directives of one `X-Robots-Tag`, such as `noindex, nofollow` or `otherbot: none`. Those behind a name are for

@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "tests and benchmarks each use their part")]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     fmt::Write as _,
     io::Write as _,
     sync::{
@@ -135,7 +135,6 @@ impl Shape {
             }
         }
         // Depths in the queue never fall, but for the sitemap's pages at its start.
-        let mut queue: VecDeque<_> = queue.drain(..).collect();
         queue.make_contiguous().sort_by_key(|(_, depth)| *depth);
         while let Some((page, depth)) = queue.pop_front() {
             if max_depth.is_some_and(|most| depth >= most) {
@@ -145,8 +144,8 @@ impl Shape {
                 if robots && self.is_private(to) {
                     continue;
                 }
-                if !found.contains_key(&to) {
-                    found.insert(to, depth + 1);
+                if let Entry::Vacant(entry) = found.entry(to) {
+                    entry.insert(depth + 1);
                     let at = queue.partition_point(|(_, other)| *other <= depth + 1);
                     queue.insert(at, (to, depth + 1));
                 }
