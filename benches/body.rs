@@ -11,13 +11,14 @@ use bytes::Bytes;
 use datasonar::{
     blobs::Blobs,
     clock::{Clock, Ids, SystemClock},
-    jobs::{JobOptions, Jobs, Results, Submit, segment::Gathering},
+    jobs::{JobOptions, Jobs, Results, Submit, Terms, segment::Gathering},
+    scrape::Limits,
     wake::Wake,
     webhook::{send::sign, sign::Signer},
 };
 use datasonar_net::AddressPolicy;
 use datasonar_store::{
-    AccountId, ClaimTasks, DeliveryId, Environment, FinishTask, Job, JobKind, ProcessId, Scope, Store,
+    AccountId, ClaimTasks, DeliveryId, Discovery, Environment, FinishTask, Job, JobKind, ProcessId, Scope, Store,
     sqlite::{SqliteStore, Threading},
 };
 use futures::TryStreamExt;
@@ -112,7 +113,9 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
     let store: Arc<dyn Store> = SqliteStore::open(&directory.join("store.db"), Threading::Pool).await.unwrap();
     let blobs = Blobs::local(&directory.join("blobs")).unwrap();
     let policy = AddressPolicy::public_only();
-    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), policy, Wake::default());
+    let limits = Limits { timeout: Duration::from_secs(30), max_bytes: 10 * 1024 * 1024 };
+    let terms = Terms { policy, limits, server: "http://127.0.0.1".into() };
+    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, Wake::default());
     let scope = Scope { account: AccountId(ids.uuid()), environment: Environment::Production };
 
     let id = jobs.mint();
@@ -129,7 +132,7 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
         kind: JobKind::Batch,
         options: JobOptions::default(),
         webhook_url: None,
-        urls: urls.await.unwrap(),
+        work: urls.await.unwrap(),
         idempotency: None,
     };
     jobs.submit(submit).await.unwrap();
@@ -173,6 +176,8 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
                 failed: 0,
                 time_ms: 0,
                 page_error: None,
+                dropped: Vec::new(),
+                discovery: Discovery::default(),
                 delivery: DeliveryId(ids.uuid()),
                 now: clock.now(),
                 retention: Duration::from_secs(600),

@@ -107,6 +107,8 @@ async fn plain(list: &Path) {
                     metadata: Some(extracted.metadata.into()),
                     error: None,
                     time_ms: 0,
+                    depth: None,
+                    found_on: None,
                 };
                 page.to_json().len()
             });

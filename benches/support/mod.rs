@@ -21,7 +21,8 @@ use datasonar::{
     jobs::{JobOptions, endpoint_host, segment::Gathering},
 };
 use datasonar_store::{
-    ClaimTasks, DeliveryId, FinishTask, JobId, JobInput, JobKind, NewJob, NewTask, ProcessId, Store, Webhook,
+    ClaimTasks, DeliveryId, Discovery, FinishTask, JobId, JobInput, JobKind, NewJob, NewTask, NewWork, ProcessId,
+    Store, Webhook,
     sqlite::{SqliteStore, Threading},
 };
 use http::{Request, Response};
@@ -189,8 +190,7 @@ pub(crate) async fn seed(data_dir: &Path, key: &str, endpoints: impl Iterator<It
             kind: JobKind::Scrape,
             options: serde_json::to_string(&JobOptions::default()).unwrap(),
             webhook: Some(Webhook { host: endpoint_host(&url), url }),
-            input: JobInput::Inline(page),
-            tasks: vec![task],
+            work: NewWork::Listed { input: JobInput::Inline(page), tasks: vec![task] },
             created_at: clock.now(),
             idempotency: None,
         };
@@ -231,6 +231,8 @@ pub(crate) async fn seed(data_dir: &Path, key: &str, endpoints: impl Iterator<It
                     failed: 0,
                     time_ms: 0,
                     page_error: None,
+                    dropped: Vec::new(),
+                    discovery: Discovery::default(),
                     delivery: DeliveryId(ids.uuid()),
                     now: clock.now(),
                     retention: Duration::from_secs(86_400),

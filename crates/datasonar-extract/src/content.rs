@@ -77,6 +77,7 @@ fn is_visible(dom: &Dom<'_>, id: NodeId) -> bool {
         | Tag::Style
         | Tag::Noscript
         | Tag::Svg
+        | Tag::Frame
         | Tag::Iframe
         | Tag::Object
         | Tag::Embed

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::Metadata;
+use crate::{CrawlFacts, Metadata};
 
 /// A format of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,6 +69,8 @@ pub struct Extracted {
     pub contents: Vec<(Format, Content)>,
     /// What the page says of itself.
     pub metadata: Metadata,
+    /// What a crawler wants to know, if it was asked for. Only HTML has any: of other documents it is empty.
+    pub crawl_facts: Option<CrawlFacts>,
 }
 
 /// The content of a page in one format.

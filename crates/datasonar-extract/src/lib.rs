@@ -12,7 +12,7 @@
 //! # Reading order
 //! `media` and `charset` (what it is) → `dom` (tokens → tree) → `content`, `main_content` and `select` (what to keep) →
 //! `render` and `links` (formats).
-//! `metadata` reads the whole tree once, before anything is removed from it.
+//! `metadata` reads the whole tree once, before anything is removed from it; `facts`, for crawlers, likewise.
 #![warn(unreachable_pub)]
 
 mod budget;
@@ -20,6 +20,7 @@ mod charset;
 mod content;
 mod dom;
 mod error;
+mod facts;
 mod format;
 mod links;
 mod main_content;
@@ -33,6 +34,7 @@ mod structured;
 mod text;
 
 pub use error::ExtractError;
+pub use facts::{CrawlFacts, PageLink, RobotsDirectives};
 pub use format::{Content, Extracted, Format, Link, UnknownFormat};
 pub use metadata::Metadata;
 pub use options::{InvalidSelector, Options};
@@ -114,5 +116,7 @@ fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Resu
         };
         contents.push((format, content));
     }
-    Ok(Extracted { contents, metadata })
+    let facts = |agent: &String| CrawlFacts::of(&dom, url, &base, agent, budget);
+    let crawl_facts = options.crawl_facts.as_ref().map(facts).transpose()?;
+    Ok(Extracted { contents, metadata, crawl_facts })
 }

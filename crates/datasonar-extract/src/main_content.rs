@@ -12,6 +12,9 @@ use crate::{
     text::is_space,
 };
 
+/// A longer paragraph does not announce what follows, in bytes.
+const MAX_ANNOUNCEMENT: usize = 2048;
+
 /// Narrows the selection to the main content.
 pub(crate) fn narrow(dom: &Dom<'_>, selection: &mut Selection, budget: &Budget<'_>) -> Result<(), ExtractError> {
     let map = Map::of(dom, selection, budget)?;
@@ -109,16 +112,27 @@ fn drop_boilerplate(
     let all = map.held[0];
     let mut at = 1;
     let mut dropped: u64 = 0;
+    // Behind the heading or term that the walk is in.
+    let mut heading_end = 0;
     while at < map.order.len() {
         budget.spend(64)?;
         let id = map.order[at];
         let held = map.held[at];
+        if at >= heading_end && is_titling(dom.tag(id)) {
+            heading_end = map.end[at] as usize;
+        }
+        if at < heading_end && is_permalink(dom, id) {
+            selection.remove(id);
+            at = map.end[at] as usize;
+            continue;
+        }
         let small = u64::from(held.weight) * 100 <= u64::from(all.weight) * 40;
         let tiny = u64::from(held.weight) * 100 <= u64::from(all.weight) * 25;
         let verdict = if dom.is_element(id) { judge(dom, id) } else { Verdict::Content };
         let drop = match verdict {
             Verdict::Boilerplate => small,
-            Verdict::Suspect => tiny,
+            // Links from a heading back to the table of contents, say, bear its text.
+            Verdict::Suspect => tiny && at >= heading_end,
             Verdict::Content => false,
         };
         if drop {
@@ -135,6 +149,17 @@ fn drop_boilerplate(
         }
     }
     Ok(())
+}
+
+/// Whether an element names what follows.
+fn is_titling(tag: Tag) -> bool {
+    tag.is_heading() || matches!(tag, Tag::Dt | Tag::Caption | Tag::Figcaption | Tag::Summary)
+}
+
+/// Whether an element is the sign by which a heading links to itself.
+fn is_permalink(dom: &Dom<'_>, id: NodeId) -> bool {
+    let is_to_itself = dom.tag(id) == Tag::A && dom.attr(id, "href").is_some_and(|href| href.contains('#'));
+    is_to_itself && matches!(dom.text_content(id, 16).trim(), "\u{b6}" | "\u{a7}" | "#" | "\u{1f517}" | "\u{2693}")
 }
 
 /// What an element's name says of it.
@@ -223,11 +248,11 @@ fn judge_words(value: &str) -> Verdict {
 
 fn judge_word(word: &str) -> Verdict {
     match word {
-        "nav" | "navbar" | "navigation" | "subnav" | "topnav" | "sidenav" | "menu" | "submenu" | "megamenu"
-        | "breadcrumb" | "breadcrumbs" | "footer" | "sidebar" | "cookie" | "cookies" | "consent" | "gdpr"
-        | "onetrust" | "share" | "sharing" | "sharebar" | "addtoany" | "sharedaddy" | "social" | "newsletter"
-        | "subscribe" | "subscription" | "advert" | "adverts" | "advertisement" | "advertising" | "ads"
-        | "adsbygoogle" | "sponsored" | "popup" | "modal" | "lightbox" | "related" | "recommended"
+        "nav" | "navbar" | "navheader" | "navfooter" | "navigation" | "subnav" | "topnav" | "sidenav" | "menu"
+        | "submenu" | "megamenu" | "breadcrumb" | "breadcrumbs" | "footer" | "sidebar" | "cookie" | "cookies"
+        | "consent" | "gdpr" | "onetrust" | "share" | "sharing" | "sharebar" | "addtoany" | "sharedaddy" | "social"
+        | "newsletter" | "subscribe" | "subscription" | "advert" | "adverts" | "advertisement" | "advertising"
+        | "ads" | "adsbygoogle" | "sponsored" | "popup" | "modal" | "lightbox" | "related" | "recommended"
         | "recommendations" | "pagination" | "pager" | "paginator" | "skip" | "masthead" | "outbrain" | "taboola"
         | "disqus" | "tooltip" | "offcanvas" | "signin" | "login" | "signup" | "jp" | "editsection" | "noprint"
         | "catlinks" | "navbox" | "screenreader" => Verdict::Boilerplate,
@@ -238,6 +263,17 @@ fn judge_word(word: &str) -> Verdict {
         }
         _ => Verdict::Content,
     }
+}
+
+/// Whether a block is what the sentence before it speaks of: that ends in a colon.
+fn is_announced(dom: &Dom<'_>, id: NodeId) -> bool {
+    let mut before = dom.node(id).prev;
+    while before != NONE && dom.text(before).chars().all(is_space) && dom.tag(before) == Tag::Text {
+        before = dom.node(before).prev;
+    }
+    before != NONE
+        && matches!(dom.tag(before), Tag::P | Tag::Text)
+        && dom.text_content(before, MAX_ANNOUNCEMENT).trim_end().ends_with(':')
 }
 
 /// The place of the element to narrow to.
@@ -267,15 +303,36 @@ fn find_root(dom: &Dom<'_>, map: &Map, budget: &Budget<'_>) -> Result<usize, Ext
             child = map.end[child] as usize;
         }
         match heir {
-            Some(heir) if weight > 0 && may_be_root(dom.tag(map.order[heir])) => root = heir,
+            Some(heir)
+                if weight > 0
+                    && may_be_root(dom.tag(map.order[heir]))
+                    && !(is_table(dom.tag(map.order[heir])) && is_titled(dom, map, root, heir, budget)?) =>
+            {
+                root = heir;
+            }
             _ => return Ok(root),
         }
     }
 }
 
+fn is_table(tag: Tag) -> bool {
+    matches!(tag, Tag::Table | Tag::Tbody | Tag::Tr | Tag::Td)
+}
+
+/// Whether a heading stands before the heir of nearly all content, and so is its title.
+fn is_titled(dom: &Dom<'_>, map: &Map, root: usize, heir: usize, budget: &Budget<'_>) -> Result<bool, ExtractError> {
+    for at in root + 1..heir {
+        budget.spend(0)?;
+        if matches!(dom.tag(map.order[at]), Tag::H1 | Tag::H2) && map.held[at].text > map.held[at].linked {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn may_be_root(tag: Tag) -> bool {
-    matches!(tag, Tag::Div | Tag::Section | Tag::Article | Tag::Main | Tag::Center | Tag::Form | Tag::Td | Tag::Tr)
-        || matches!(tag, Tag::Table | Tag::Tbody | Tag::Unknown)
+    matches!(tag, Tag::Div | Tag::Section | Tag::Article | Tag::Main | Tag::Center | Tag::Form | Tag::Unknown)
+        || is_table(tag)
 }
 
 /// The heaviest of the outermost elements that `wanted` wants, if it holds `percent` of what `within` holds.
@@ -321,7 +378,7 @@ fn drop_link_blocks(
         let tag = dom.tag(map.order[at]);
         let is_block = matches!(tag, Tag::Ul | Tag::Ol | Tag::Div | Tag::Section | Tag::Table | Tag::Dl | Tag::Aside);
         let dense = u64::from(held.linked) * 100 > u64::from(held.text) * 66;
-        if is_block && dense && held.links >= 3 && held.text > 0 {
+        if is_block && dense && held.links >= 3 && held.text > 0 && !is_announced(dom, map.order[at]) {
             dropped.push(map.order[at]);
             text += u64::from(held.text);
             at = map.end[at] as usize;

@@ -19,6 +19,8 @@ pub struct Options {
     pub(crate) only_main_content: bool,
     pub(crate) include: Vec<Selector>,
     pub(crate) exclude: Vec<Selector>,
+    /// The crawler's product token, if crawl facts are wanted.
+    pub(crate) crawl_facts: Option<String>,
 }
 
 /// A selector that cannot be used.
@@ -48,7 +50,15 @@ impl Options {
     ) -> Result<Self, InvalidSelector> {
         let include = compile("include_selectors", include_selectors)?;
         let exclude = compile("exclude_selectors", exclude_selectors)?;
-        Ok(Self { formats, only_main_content, include, exclude })
+        Ok(Self { formats, only_main_content, include, exclude, crawl_facts: None })
+    }
+
+    /// Wants crawl facts, too. `agent` is the crawler's product token, such as `Datasonar`: a page may have directives for it
+    /// besides those for all.
+    #[must_use]
+    pub fn with_crawl_facts(mut self, agent: &str) -> Self {
+        self.crawl_facts = Some(agent.to_owned());
+        self
     }
 
     /// The formats asked for, in the order asked.

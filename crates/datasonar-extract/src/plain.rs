@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Content, ExtractError, Extracted, Format, Link, Metadata, Options,
+    Content, CrawlFacts, ExtractError, Extracted, Format, Link, Metadata, Options,
     budget::Budget,
     charset,
     dom::{self, BODY, Tag},
@@ -86,7 +86,8 @@ fn contents(
         Format::Json => Content::Json(json!({"title": title, "blocks": blocks(), "structured_data": []})),
     };
     let contents = options.formats().iter().map(|&format| (format, content(format))).collect();
-    Extracted { contents, metadata: Metadata { title: title.clone(), ..Metadata::default() } }
+    let crawl_facts = options.crawl_facts.as_ref().map(|_| CrawlFacts::default());
+    Extracted { contents, metadata: Metadata { title, ..Metadata::default() }, crawl_facts }
 }
 
 fn fenced(language: &str, text: &str) -> String {

@@ -4,10 +4,13 @@
 //! named it. The methods stay `GET`, which makes the differences between the redirecting statuses moot.
 //! What it does not do: keep cookies, obey robots.txt, render.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::Response;
@@ -44,6 +47,25 @@ pub struct FetchRequest {
     pub max_body_bytes: u64,
     /// The time for everything, from the first connection to the last byte, over all redirects.
     pub timeout: Duration,
+    /// Asked of each redirect's target, besides what is checked of it in any case.
+    pub guard: Option<RedirectGuard>,
+}
+
+/// Decides which redirects are followed.
+#[derive(Clone)]
+pub struct RedirectGuard(Arc<dyn Fn(Url) -> BoxFuture<'static, bool> + Send + Sync>);
+
+impl RedirectGuard {
+    /// Follows redirects to the URLs for which `allows` answers `true`.
+    pub fn new(allows: impl Fn(Url) -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(allows))
+    }
+}
+
+impl fmt::Debug for RedirectGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedirectGuard")
+    }
 }
 
 impl FetchRequest {
@@ -55,6 +77,7 @@ impl FetchRequest {
             max_redirects: 10,
             max_body_bytes: 10 * 1024 * 1024,
             timeout: Duration::from_secs(30),
+            guard: None,
         }
     }
 }
@@ -136,6 +159,12 @@ impl Client {
                 if progress.redirects >= request.max_redirects {
                     let message = format!("more than {} redirects", request.max_redirects);
                     return Err(FetchError::new(FetchErrorKind::TooManyRedirects, message));
+                }
+                if let Some(RedirectGuard(allows)) = &request.guard
+                    && !allows(next.clone()).await
+                {
+                    let message = format!("the redirect to {next} is not to be followed");
+                    return Err(FetchError::new(FetchErrorKind::RedirectRefused, message));
                 }
                 progress.redirects += 1;
                 self.drain(target, channel, response).await;

@@ -27,6 +27,8 @@ pub enum FetchErrorKind {
     Timeout,
     /// More redirects than were allowed.
     TooManyRedirects,
+    /// A redirect that the caller's guard did not allow.
+    RedirectRefused,
     /// The decoded body is larger than allowed, or expands too much.
     BodyTooLarge,
     /// The body is not what its `Content-Encoding` says, or ends early.
@@ -51,6 +53,7 @@ impl FetchErrorKind {
             Self::Tls => "tls_error",
             Self::Timeout => "timeout",
             Self::TooManyRedirects => "too_many_redirects",
+            Self::RedirectRefused => "redirect_refused",
             Self::BodyTooLarge => "body_too_large",
             Self::Decode => "decode_error",
         }

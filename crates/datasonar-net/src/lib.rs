@@ -35,7 +35,7 @@ pub use address::{AddressPolicy, Blocked, MAX_URL_BYTES, UrlRefused};
 pub use body::{BodySource, BoxError};
 pub use client::{Client, ClientError, ClientOptions};
 pub use dial::{Connection, Dial, TcpDialer};
-pub use fetch::{FetchRequest, Fetched};
+pub use fetch::{FetchRequest, Fetched, RedirectGuard};
 pub use fetch_error::{FetchError, FetchErrorKind};
 pub use headers::{HeadersRefused, MAX_CALLER_HEADER_BYTES, MAX_CALLER_HEADERS, check_caller_headers};
 pub use post::{PostOutcome, PostRequest, PostResponse};

@@ -39,7 +39,7 @@ async fn fresh(folder: &Path) -> Tested {
 
 fn large(tasks: u64) -> NewJob {
     let task = |seq: u64| NewTask { input_offset: seq * 2500, input_bytes: 2500, urls: 100 };
-    NewJob { tasks: (0..tasks).map(task).collect(), ..batch(scope(), 0) }
+    with_tasks(batch(scope(), 0), (0..tasks).map(task))
 }
 
 fn report(what: &str, count: usize, elapsed: Duration) {

@@ -46,7 +46,7 @@ impl FromStr for Environment {
 }
 
 /// The account and environment that a row belongs to and a caller may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Scope {
     /// The tenant.
     pub account: AccountId,

@@ -51,6 +51,8 @@ id! {
     AttemptId;
     /// A bulk replay.
     ReplayId;
+    /// A schedule.
+    ScheduleId;
     /// One running process of Datasonar, new at each start: the owner of leases.
     ProcessId;
 }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeliveryId, DeliveryStatus, JobId, NewTask, Scope};
+use crate::{DeliveryId, DeliveryStatus, JobId, NewCrawl, NewTask, Scope, SkipCounts};
 
 macro_rules! names {
     ($type:ident { $($variant:ident => $name:literal),* $(,)? }) => {
@@ -106,14 +106,26 @@ pub struct NewJob {
     pub options: String,
     /// The endpoint its one delivery is owed to.
     pub webhook: Option<Webhook>,
-    /// Where its URLs are.
-    pub input: JobInput,
-    /// Its tasks in order; their positions are their `seq`.
-    pub tasks: Vec<NewTask>,
+    /// What there is to do.
+    pub work: NewWork,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// The caller's idempotency key, if one was sent.
     pub idempotency: Option<Idempotency>,
+}
+
+/// What a job is to do.
+#[derive(Clone, Debug)]
+pub enum NewWork {
+    /// A list of URLs, known from the start.
+    Listed {
+        /// Where they are.
+        input: JobInput,
+        /// Its tasks in order; their positions are their `seq`.
+        tasks: Vec<NewTask>,
+    },
+    /// A site.
+    Crawl(NewCrawl),
 }
 
 /// A caller's promise that requests with the same key are one request.
@@ -173,12 +185,14 @@ pub struct Job {
     pub expires_at: Option<Timestamp>,
     /// When its cancelling was asked for.
     pub cancelled_at: Option<Timestamp>,
-    /// How many URLs it has.
+    /// How many URLs it has; those of a crawl, so far.
     pub total: u64,
     /// How many of them succeeded so far.
     pub succeeded: u64,
     /// How many of them failed so far.
     pub failed: u64,
+    /// What it skipped, if it is a crawl.
+    pub skipped: SkipCounts,
     /// How many segments its finished tasks wrote.
     pub segments: u64,
     /// The sum of the raw bytes of these segments.

@@ -11,9 +11,11 @@
 mod account;
 mod delivery;
 mod error;
+mod frontier;
 mod id;
 mod job;
 mod replay;
+mod schedule;
 mod segment;
 pub mod sqlite;
 mod store;
@@ -28,9 +30,18 @@ pub use delivery::{
     DueHost, Lane, NewTest, Share, Timings, Trigger, Verdict,
 };
 pub use error::{Result, StoreError};
-pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, SecretId};
-pub use job::{Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, Page, Submission, Webhook};
+pub use frontier::{
+    Discovery, DroppedPage, FoundUrl, NewCrawl, SKIPPED_LISTED, SkipCounts, SkipReason, SkippedUrl,
+    URLS_PER_CRAWL_TASK, UrlKey,
+};
+pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, ScheduleId, SecretId};
+pub use job::{
+    Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, NewWork, Page, Submission, Webhook,
+};
 pub use replay::{Advance, NewReplay, Replay, ReplayStatus, Selection};
+pub use schedule::{
+    DueSchedule, NewSchedule, Overlap, Run, RunDecision, RunOutcome, RunSchedule, RunTrigger, Schedule, ScheduleChange,
+};
 pub use segment::{Segment, SegmentData};
 pub use store::{Store, Totals};
-pub use task::{ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskLease};
+pub use task::{ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskInput, TaskLease};

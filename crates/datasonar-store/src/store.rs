@@ -7,9 +7,10 @@ use jiff::Timestamp;
 
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, DueHost, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key,
-    KeyId, NewJob, NewKey, NewReplay, NewSecret, NewTest, Page, Renewal, Replay, ReplayId, Result, Scope, Secret,
-    Selection, Setup, Submission, TaskLease, Usage, UsageSample, Verdict,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask, Job,
+    JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest, Page, Renewal, Replay,
+    ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope, Secret, Selection, Setup,
+    SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
 };
 
 /// How much there is to do, for operators.
@@ -73,7 +74,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`crate::StoreError::IdempotencyMismatch`] when the key was used with another fingerprint;
     /// [`crate::StoreError::Conflict`] when a job with this id exists; [`crate::StoreError::Corrupt`] when it has no
-    /// task, a task has no URL, or one lies outside an inline input.
+    /// task, a task has no URL, one lies outside an inline input, or a crawl may have no page.
     async fn submit_job(&self, job: NewJob) -> Result<Submission>;
 
     /// Finds a job.
@@ -98,6 +99,10 @@ pub trait Store: Send + Sync + 'static {
     /// the first that is not finished: what is read is a gapless run.
     async fn finished_tasks(&self, job: JobId, seq: u32, limit: u32) -> Result<Vec<FinishedTask>>;
 
+    /// Lists what a crawl skipped, in that order: up to `limit` URLs after the one with the number `after`, each with its
+    /// number (numbers begin at 1).
+    async fn skipped(&self, scope: Scope, id: JobId, after: u64, limit: u32) -> Result<Vec<(u64, SkippedUrl)>>;
+
     // ---- tasks
 
     /// Claims tasks whose lease is free or has expired. Serves accounts in turn, then their jobs in turn: the one that
@@ -107,13 +112,31 @@ pub trait Store: Send + Sync + 'static {
     /// Makes leases hold until `now + lease`; tells for each what became of it, in the order given.
     async fn renew_tasks(&self, leases: Vec<TaskLease>, now: Timestamp, lease: Duration) -> Result<Vec<Renewal>>;
 
-    /// Finishes a task; when it is the job's last, ends the job and owes its delivery in the same transaction.
+    /// Finishes a task; when it is the job's last, ends the job and owes its delivery in the same transaction. The task of a
+    /// crawl hands over what it has found. Pages that it dropped make room for others: URLs that were skipped for the limit
+    /// are taken in, as far as they are listed, before those found now.
     ///
     /// # Errors
     /// [`crate::StoreError::LeaseLost`] when the lease's epoch is not the task's, or the task is finished. A lease that
     /// has merely run out is good until another claims the task. [`crate::StoreError::Corrupt`] when the segments do not
     /// hold exactly one result for each URL, or the counts do not add up to them.
     async fn finish_task(&self, finish: FinishTask) -> Result<Finish>;
+
+    /// Takes note of what a task of a crawl has found so far: new URLs become tasks, in the order given, as long as the job
+    /// has fewer than `max_pages` results to be; the rest are skipped. Doing it twice changes nothing. A job that is being
+    /// cancelled finds nothing any more.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] as [`finish_task`](Self::finish_task).
+    async fn discover(&self, lease: TaskLease, discovery: Discovery) -> Result<()>;
+
+    /// Tells whether a page of a crawl, by its index in the task and its own key, is the first to be all of the pages `keys`,
+    /// and makes it so. It is not when one of them was, or is to be, fetched as another; from then on it is taken for that
+    /// one. Asked again, the answer is the same.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] as [`finish_task`](Self::finish_task).
+    async fn claim_page(&self, lease: TaskLease, index: u32, own: UrlKey, keys: Vec<UrlKey>) -> Result<bool>;
 
     /// Gives leases back, so that the tasks can be claimed at once. Those that are lost are passed over.
     async fn release_tasks(&self, leases: Vec<TaskLease>) -> Result<()>;
@@ -211,6 +234,55 @@ pub trait Store: Send + Sync + 'static {
     /// counts as marked. Passes over those that do not fit (any more) or whose results were deleted. Stops while
     /// `window` replays of its scope, whoever asked for them, are due or under way. Ends it when nothing is left.
     async fn advance_replays(&self, now: Timestamp, limit: u32, window: u32) -> Result<Advance>;
+
+    // ---- schedules
+
+    /// Creates a schedule, or finds that its idempotency key was used within the last 24 hours.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::IdempotencyMismatch`] when the key was used with another fingerprint.
+    async fn create_schedule(&self, new: NewSchedule) -> Result<Submission>;
+
+    /// Finds a schedule.
+    async fn schedule(&self, scope: Scope, id: ScheduleId) -> Result<Schedule>;
+
+    /// Lists schedules, newest first.
+    async fn schedules(&self, scope: Scope, page: Page<ScheduleId>) -> Result<Vec<Schedule>>;
+
+    /// Changes a schedule. A run that waits goes on waiting.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when it is not of this version any more.
+    async fn change_schedule(
+        &self,
+        scope: Scope,
+        id: ScheduleId,
+        version: u32,
+        change: ScheduleChange,
+        now: Timestamp,
+    ) -> Result<()>;
+
+    /// Deletes a schedule and its runs. Its jobs stay.
+    async fn delete_schedule(&self, scope: Scope, id: ScheduleId) -> Result<()>;
+
+    /// Lists the runs of a schedule, latest time first, from before the time `page.before` on.
+    async fn runs(&self, scope: Scope, id: ScheduleId, page: Page<Timestamp>) -> Result<Vec<Run>>;
+
+    /// Tells which schedules are due, up to `limit`: those whose time has come, earliest first, then those of which a run waits
+    /// while none of the last hundred jobs they started is open. None that is paused.
+    async fn due_schedules(&self, now: Timestamp, limit: u32) -> Result<Vec<DueSchedule>>;
+
+    /// When the next schedule's time comes, of those that are not paused.
+    async fn next_schedule_at(&self) -> Result<Option<Timestamp>>;
+
+    /// Records what comes of one of a schedule's times, accepts the job if one starts, and moves the schedule to its next time,
+    /// all in one. What a person asked for moves nothing. A job whose idempotency key was used before is answered as it was then, and
+    /// nothing is recorded.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Conflict`] when the schedule is of another version or does not plan this time any more, or there was
+    /// a run at this time; and as [`submit_job`](Self::submit_job).
+    async fn run_schedule(&self, run: RunSchedule) -> Result<Submission>;
 
     // ---- upkeep
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{DeliveryId, JobError, JobId, JobInput, JobKind, ProcessId, Scope, Segment};
+use crate::{
+    DeliveryId, Discovery, DroppedPage, FoundUrl, JobError, JobId, JobInput, JobKind, ProcessId, Scope, Segment,
+};
 
 /// A task to be made with its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,18 +66,30 @@ pub struct ClaimedTask {
     pub options: String,
     /// When the job was accepted.
     pub created_at: Timestamp,
-    /// Where the job's URLs are: an inline input is already cut to this task's range.
-    pub input: JobInput,
-    /// Where this task's begin; 0 for an inline input.
-    pub input_offset: u64,
-    /// How many bytes of it are this task's.
-    pub input_bytes: u32,
+    /// Its URLs.
+    pub input: TaskInput,
     /// The position in the job of its first URL.
     pub first: u64,
     /// How many URLs it has.
     pub urls: u32,
     /// Whether the job's cancelling was asked for: then its URLs are not fetched, and their results are `cancelled`.
     pub cancelled: bool,
+}
+
+/// Where a task's URLs are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskInput {
+    /// In the job's input.
+    Range {
+        /// The job's input: what is inline is already cut to this task's range.
+        input: JobInput,
+        /// Where this task's URLs begin; 0 for an inline input.
+        offset: u64,
+        /// How many bytes of it are this task's.
+        bytes: u32,
+    },
+    /// Here: the URLs of a crawl's task.
+    Found(Vec<FoundUrl>),
 }
 
 /// What became of a lease that was to be renewed.
@@ -94,8 +108,12 @@ pub enum Renewal {
 pub struct FinishTask {
     /// The right to finish it.
     pub lease: TaskLease,
-    /// Its results in order: together they hold exactly one page result for each of its URLs.
+    /// Its results in order: together they hold exactly one page result for each of its URLs that was not dropped.
     pub segments: Vec<Segment>,
+    /// The pages of a crawl that have no result, in order.
+    pub dropped: Vec<DroppedPage>,
+    /// What the task of a crawl has found, besides what it told before.
+    pub discovery: Discovery,
     /// How many pages succeeded.
     pub succeeded: u32,
     /// How many pages failed.
@@ -131,7 +149,7 @@ pub struct FinishedTask {
     pub seq: u32,
     /// The position in the job of its first URL.
     pub first: u64,
-    /// How many URLs it has.
+    /// How many URLs it has; of a crawl's task some may have been dropped.
     pub urls: u32,
     /// Its results in order.
     pub segments: Vec<Segment>,

@@ -10,8 +10,11 @@ use crate::{
     blobs::Blobs,
     clock::{Clock, Ids},
     config::Settings,
+    crawl::Sites,
     crypto::Sealer,
     jobs::{Jobs, Results},
+    mapper::Mapper,
+    schedules::Schedules,
     scrape::Scraper,
     wake::Wake,
     webhook::test_event::TestEvents,
@@ -38,10 +41,16 @@ pub struct App {
     pub policy: AddressPolicy,
     /// Accepts and cancels jobs.
     pub jobs: Jobs,
+    /// Keeps schedules and starts their jobs.
+    pub schedules: Schedules,
     /// Reads the results of jobs.
     pub results: Results,
     /// Turns a URL into a page result.
     pub scraper: Arc<Scraper>,
+    /// What is known of sites.
+    pub sites: Sites,
+    /// Lists the URLs of sites.
+    pub mapper: Mapper,
     /// Sends test events.
     pub test_events: TestEvents,
     /// Wakes the loops of this process.

@@ -1,7 +1,7 @@
 //! Datasonar: fire jobs, get a clean callback.
 //!
-//! Modules point one way: `config clock crypto blobs wake` → `fetch` → `scrape jobs` → `webhook` → `roles | api` → `serve`
-//! → `cli`. ARCHITECTURE.md walks a job through them.
+//! Modules point one way: `config clock crypto blobs wake` → `fetch` → `crawl scrape` → `jobs mapper` → `webhook schedules` →
+//! `roles | api` → `serve` → `cli`. ARCHITECTURE.md walks a job through them.
 
 pub mod api;
 pub mod app;
@@ -10,10 +10,13 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cpu;
+pub mod crawl;
 pub mod crypto;
 pub mod fetch;
 pub mod jobs;
+pub mod mapper;
 pub mod roles;
+pub mod schedules;
 pub mod scrape;
 pub mod serve;
 pub mod telemetry;

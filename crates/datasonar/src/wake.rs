@@ -16,6 +16,7 @@ struct Bells {
     deliveries: Notify,
     leases: Notify,
     replays: Notify,
+    schedules: Notify,
     ended: Notify,
 }
 
@@ -33,6 +34,11 @@ impl Wake {
     /// Rung when a bulk replay was asked for.
     pub fn replays(&self) -> &Notify {
         &self.0.replays
+    }
+
+    /// Rung when a schedule was made or changed.
+    pub fn schedules(&self) -> &Notify {
+        &self.0.schedules
     }
 
     /// Rung, for all who wait, when a job has ended.

@@ -2,7 +2,10 @@
 //! bytes at every attempt, and nothing fetched again that was finished.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
 
-use std::{fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
+#[path = "support/generated.rs"]
+mod generated;
+
+use std::{collections::BTreeSet, fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
 
 use datasonar::{
     cli::{
@@ -14,12 +17,14 @@ use datasonar::{
             site::{Site, SiteOptions},
         },
     },
-    clock::{Ids, SystemClock},
+    clock::{Clock, Ids, SystemClock},
 };
+use generated::{Generated, Shape};
 use http::Method;
 use serde_json::{Value, json};
 
 const KILLS: usize = 20;
+const KILLS_OF_A_CRAWL: usize = 10;
 const KILLS_WHILE_DELIVERING: usize = 4;
 
 /// A server that is killed and started again on the same data.
@@ -150,6 +155,111 @@ async fn killed_twenty_times_a_batch_still_makes_one_callback() {
     check_body(&attempts[0], &job, &urls, &site);
     let all = victim.api().json(Method::GET, "/v1/deliveries", None).await.unwrap();
     assert_eq!(all["data"].as_array().unwrap().len(), 1, "there is one delivery");
+    victim.child.stop().await.unwrap();
+}
+
+/// `CRAWLED_PAGES` sets how large the site is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_ten_times_a_crawl_fetches_what_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    let pages = std::env::var("CRAWLED_PAGES").map_or(4_000, |pages| pages.parse().unwrap());
+    let shape = Shape::mixed(pages);
+    let site = Generated::start(shape).await;
+    let expected: BTreeSet<usize> = shape.reachable(true, true, None).into_keys().collect();
+    let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await.unwrap();
+    let mut victim = Victim::start(directory.path(), &receiver).await;
+    let request = json!({"url": site.url(), "max_pages": 1_000_000, "format": "text", "webhook_url": receiver.url()});
+    let queued = victim.api().json(Method::POST, "/v1/crawl", Some(&request)).await.unwrap();
+    let job = queued["job_id"].as_str().unwrap().to_owned();
+
+    let ids = Ids::random(Arc::new(SystemClock));
+    let mut seen = 0;
+    for kill in 0..KILLS_OF_A_CRAWL {
+        let target = seen + (ids.fraction() * (expected.len() / KILLS_OF_A_CRAWL) as f64) as u64;
+        while done(&victim.api().job(&job).await.unwrap()) < target {}
+        victim.kill_and_restart().await;
+        let found = victim.api().job(&job).await.unwrap();
+        println!("kill {kill}: {} of {} pages, {}", done(&found), expected.len(), found["status"]);
+        assert!(done(&found) >= seen, "a finished page was lost: {} < {seen}", done(&found));
+        assert!(found["completed_at"].is_null(), "the crawl is over before the last kill");
+        seen = done(&found);
+    }
+    let ended = victim.api().wait(&job, async |_| {}).await.unwrap();
+    assert_eq!((&ended["status"], &ended["progress"]["total"]), (&json!("completed"), &json!(expected.len())));
+    let received = tokio::time::timeout(Duration::from_secs(60), receiver.next()).await.unwrap().unwrap();
+    let body: Value = serde_json::from_reader(BufReader::new(File::open(received.body()).unwrap())).unwrap();
+    let results = body["result"]["results"].as_array().unwrap();
+    let page = |result: &Value| site.page_of(result["url"].as_str().unwrap()).unwrap();
+    let fetched: BTreeSet<usize> = results.iter().map(page).collect();
+    assert_eq!(results.len(), fetched.len(), "a page has two results");
+    assert_eq!(fetched, expected);
+    for page in 0..shape.pages {
+        let most = if expected.contains(&page) { 1 + KILLS_OF_A_CRAWL as u32 } else { 0 };
+        assert!(site.hits(page) <= most, "page {page} was fetched {} times", site.hits(page));
+    }
+    victim.child.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_twenty_scheduled_crawls_run_each_calls_back_once() {
+    const SITES: usize = 20;
+    const KILLS: u64 = 4;
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await.unwrap();
+    let mut victim = Victim::start(directory.path(), &receiver).await;
+    let shape = Shape::mixed(400);
+    let expected: BTreeSet<usize> = shape.reachable(true, true, None).into_keys().collect();
+    // All in the same second, soon, and not again within the year.
+    let time = (SystemClock.now() + Duration::from_secs(5)).to_zoned(jiff::tz::TimeZone::UTC);
+    let cron = time.strftime("%-S %-M %-H %-d %-m *").to_string();
+    let (mut sites, mut schedules) = (Vec::new(), Vec::new());
+    for number in 0..SITES {
+        let site = Generated::start(shape).await;
+        let job = json!({"kind": "crawl", "url": site.url(), "format": "text", "webhook_url": receiver.url()});
+        let schedule = json!({"name": format!("competitor {number}"), "cron": cron, "job": job});
+        let created = victim.api().json(Method::POST, "/v1/schedules", Some(&schedule)).await.unwrap();
+        schedules.push(created["id"].as_str().unwrap().to_owned());
+        sites.push(site);
+    }
+    let all = SITES as u64 * expected.len() as u64;
+    let ids = Ids::random(Arc::new(SystemClock));
+    for kill in 0..KILLS {
+        // The first while the jobs are made, the others while they run.
+        let target = all * kill / KILLS + (ids.fraction() * (all * kill.min(1) / KILLS / 2) as f64) as u64;
+        loop {
+            let jobs = victim.api().json(Method::GET, "/v1/jobs?limit=200", None).await.unwrap();
+            let jobs = jobs["data"].as_array().unwrap();
+            if !jobs.is_empty() && jobs.iter().map(done).sum::<u64>() >= target {
+                println!("kill {kill}: {} jobs, {} of {all} pages", jobs.len(), jobs.iter().map(done).sum::<u64>());
+                break;
+            }
+        }
+        victim.kill_and_restart().await;
+    }
+    let mut seen = BTreeSet::new();
+    for _ in 0..SITES {
+        let received = tokio::time::timeout(Duration::from_secs(120), receiver.next()).await.unwrap().unwrap();
+        let body: Value = serde_json::from_reader(BufReader::new(File::open(received.body()).unwrap())).unwrap();
+        let results = body["result"]["results"].as_array().unwrap();
+        let port = url::Url::parse(results[0]["url"].as_str().unwrap()).unwrap().port();
+        let site = sites.iter().find(|site| Some(site.port) == port).unwrap();
+        let page = |result: &Value| site.page_of(result["url"].as_str().unwrap()).unwrap();
+        assert_eq!(results.len(), expected.len());
+        assert_eq!(results.iter().map(page).collect::<BTreeSet<_>>(), expected);
+        let job = received.header("x-datasonar-job-id").to_owned();
+        assert!(seen.insert((site.port, job)), "a crawl called back twice");
+    }
+    let ports: BTreeSet<u16> = seen.iter().map(|(port, _)| *port).collect();
+    assert_eq!(ports.len(), SITES, "a site was crawled twice");
+    let jobs = victim.api().json(Method::GET, "/v1/jobs?limit=200", None).await.unwrap();
+    assert_eq!(jobs["data"].as_array().unwrap().len(), SITES);
+    for schedule in schedules {
+        let path = format!("/v1/schedules/{schedule}/runs");
+        let runs = victim.api().json(Method::GET, &path, None).await.unwrap();
+        let [run] = &runs["data"].as_array().unwrap()[..] else { panic!("{runs}") };
+        assert_eq!(run["outcome"], "started");
+        assert!(seen.iter().any(|(_, job)| run["job_id"] == **job));
+    }
     victim.child.stop().await.unwrap();
 }
 

@@ -140,7 +140,7 @@ impl Builder<'_, '_> {
         match tag {
             Tag::Html => self.merge_attrs(HTML),
             Tag::Body => self.merge_attrs(BODY),
-            Tag::Head | Tag::Frameset | Tag::Frame | Tag::Col | Tag::Colgroup => {}
+            Tag::Head | Tag::Frameset | Tag::Col | Tag::Colgroup => {}
             Tag::Caption | Tag::Tbody | Tag::Thead | Tag::Tfoot | Tag::Tr | Tag::Td | Tag::Th => {
                 self.start_table_part(tag, key, name);
             }

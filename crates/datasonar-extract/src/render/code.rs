@@ -35,7 +35,7 @@ pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
 pub(super) fn language<'a>(page: &'a Page<'_>, pre: NodeId) -> Option<&'a str> {
     let dom = page.dom;
     let code = dom.children(pre).find(|id| dom.tag(*id) == Tag::Code);
-    let around = dom.ancestors(pre).take(2);
+    let around = dom.ancestors(pre).take(3);
     code.into_iter().chain([pre]).chain(around).find_map(|id| {
         let by_attribute = dom.attr(id, "data-lang").or_else(|| dom.attr(id, "data-language"));
         by_attribute.or_else(|| dom.attr(id, "class").and_then(language_of_class)).filter(|name| is_language(name))
@@ -47,14 +47,18 @@ fn language_of_class(class: &str) -> Option<&str> {
     classes
         .clone()
         .find_map(|class| {
-            ["language-", "lang-", "highlight-source-", "brush:"].iter().find_map(|prefix| class.strip_prefix(prefix))
+            ["language-", "lang-", "highlight-source-", "highlight-", "brush:"]
+                .iter()
+                .find_map(|prefix| class.strip_prefix(prefix))
         })
         .or_else(|| classes.find(|class| *class == "sourceCode").and_then(|_| classes.next()))
 }
 
 fn is_language(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'#' | b'-' | b'_' | b'.');
-    (1..=24).contains(&name.len()) && name.bytes().all(fits) && !matches!(name, "none" | "default" | "text")
+    (1..=24).contains(&name.len())
+        && name.bytes().all(fits)
+        && !matches!(name, "none" | "default" | "text" | "plaintext" | "box" | "wrapper")
 }
 
 /// The longest run of backticks in a text.

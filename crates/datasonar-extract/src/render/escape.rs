@@ -37,6 +37,14 @@ pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out:
     }
 }
 
+/// Appends a word of a heading, behind its number signs: nothing begins a block there, but number signs at the end are not kept.
+pub(super) fn heading_word(word: &str, out: &mut String) {
+    if word.bytes().all(|byte| byte == b'#') {
+        out.push('\\');
+    }
+    markdown_word(word, false, false, out);
+}
+
 /// Escapes what would begin a block; answers whether it wrote the word.
 fn escape_line_start(word: &str, out: &mut String) -> bool {
     let all = |wanted: u8| word.bytes().all(|byte| byte == wanted);

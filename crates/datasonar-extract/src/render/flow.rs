@@ -10,7 +10,7 @@ use marks::Mark;
 use super::{
     Page,
     code::{language, longest_ticks, preformatted},
-    escape::{markdown_url, markdown_word},
+    escape::{heading_word, markdown_url, markdown_word},
     tables::{DataTables, span},
 };
 use crate::{
@@ -173,11 +173,19 @@ impl<'a> Writer<'a> {
             Tag::Li => self.item(id),
             Tag::Blockquote => self.quote(id),
             Tag::Table | Tag::Tr | Tag::Td | Tag::Th => self.table_part(id, tag),
+            // A list of terms that explains none of them is a list.
+            Tag::Dl if dom.children(id).all(|child| matches!(dom.tag(child), Tag::Text | Tag::Dt)) => {
+                self.list(id, tag);
+            }
+            Tag::Dt if matches!(self.undo.last(), Some((list, Undo::List)) if *list == dom.node(id).parent) => {
+                self.item(id);
+            }
             Tag::Dt => {
                 self.block(2);
                 self.mark(id, "**");
             }
             Tag::Dd => self.enter_block(id, 1),
+            Tag::Thead | Tag::Tbody | Tag::Tfoot => self.enter_block(id, 1),
             tag if tag.is_heading() => self.enter_heading(id, tag),
             tag if tag.is_block() => self.enter_block(id, 2),
             _ => {}
@@ -430,7 +438,9 @@ impl<'a> Writer<'a> {
 
     fn word(&mut self, word: &str) {
         let first = self.begin_word();
-        if self.markdown {
+        if self.markdown && self.heading > 0 {
+            heading_word(word, &mut self.out);
+        } else if self.markdown {
             markdown_word(word, first, self.in_cell, &mut self.out);
         } else {
             self.out.push_str(word);

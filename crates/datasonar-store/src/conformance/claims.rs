@@ -1,7 +1,7 @@
 //! Checks of claiming: what is told, and who is served.
 
 use super::samples::*;
-use crate::{ClaimTasks, JobInput, JobKind, JobStatus, NewJob, NewTask};
+use crate::{ClaimTasks, JobInput, JobKind, JobStatus, NewJob, NewTask, NewWork, TaskInput};
 
 /// A claim holds all that is needed to work.
 pub async fn a_claim_tells_all_that_is_needed(store: Tested) {
@@ -12,8 +12,9 @@ pub async fn a_claim_tells_all_that_is_needed(store: Tested) {
     assert_eq!(places(&tasks), [(id, 0), (id, 1)]);
     let task = &tasks[1];
     assert_eq!((task.scope, task.kind, task.created_at), (scope, JobKind::Batch, at(0)));
-    assert_eq!((&task.options, &task.input), (&new.options, &new.input));
-    assert_eq!((task.input_offset, task.input_bytes), (250, 250));
+    assert_eq!(task.options, new.options);
+    let input = JobInput::Blob(format!("inputs/{id}"));
+    assert_eq!(task.input, TaskInput::Range { input, offset: 250, bytes: 250 });
     assert_eq!((task.first, task.urls, task.cancelled), (10, 10, false));
     assert_eq!(task.lease.epoch, 1);
 }
@@ -21,15 +22,15 @@ pub async fn a_claim_tells_all_that_is_needed(store: Tested) {
 /// An input in the row comes cut to the task's range.
 pub async fn inline_input_is_cut(store: Tested) {
     let range = |input_offset, input_bytes| NewTask { input_offset, input_bytes, urls: 1 };
-    let job = NewJob {
-        input: JobInput::Inline(b"one\ntwo\nthree\n".to_vec()),
-        tasks: vec![range(0, 4), range(4, 4), range(8, 6)],
-        ..batch(scope(), 0)
-    };
-    submit(&store, job).await;
+    let input = JobInput::Inline(b"one\ntwo\nthree\n".to_vec());
+    let work = NewWork::Listed { input, tasks: vec![range(0, 4), range(4, 4), range(8, 6)] };
+    submit(&store, NewJob { work, ..batch(scope(), 0) }).await;
     let tasks = claim(&store, ALL).await;
-    let inputs: Vec<_> = tasks.iter().map(|task| (task.input.clone(), task.input_offset, task.input_bytes)).collect();
-    let inline = |text: &str| (JobInput::Inline(text.into()), 0, text.len() as u32);
+    let inputs: Vec<_> = tasks.into_iter().map(|task| task.input).collect();
+    let inline = |text: &str| {
+        let input = JobInput::Inline(text.into());
+        TaskInput::Range { input, offset: 0, bytes: text.len() as u32 }
+    };
     assert_eq!(inputs, [inline("one\n"), inline("two\n"), inline("three\n")]);
 }
 

@@ -12,16 +12,19 @@
 pub mod accounts;
 pub mod bulk;
 pub mod claims;
+pub mod crawls;
 pub mod deliveries;
 pub mod jobs;
 pub mod lanes;
 pub mod leases;
 pub mod lists;
 pub mod model;
+pub mod model_crawls;
 pub mod model_deliveries;
 pub mod races;
 pub mod replays;
 pub mod samples;
+pub mod schedules;
 pub mod secrets;
 pub mod trials;
 pub mod upkeep;
@@ -99,7 +102,17 @@ macro_rules! conformance {
             races: parallel_claimers_never_share_a_task, parallel_finishers_end_the_job_once,
                 twenty_submissions_with_one_key_make_one_job, parallel_dispatchers_never_share_a_delivery,
                 two_finishers_of_one_lease, a_caller_that_goes_away_harms_nobody;
+            crawls: a_crawl_begins_with_its_start, levels_come_one_after_the_other, urls_are_admitted_once,
+                no_more_pages_than_asked_for, pages_that_are_dropped_make_room, pages_are_claimed_once,
+                pages_that_name_each_other_do_not_both_give_way, discoveries_may_come_early_and_twice,
+                a_stale_lease_discovers_nothing, a_cancelled_crawl_ends, skipped_urls_are_listed_once,
+                skips_beyond_the_list_are_counted, crawls_expire, results_that_do_not_fit_are_refused;
+            schedules: schedules_are_kept_and_changed, a_schedule_is_created_once, schedules_are_listed,
+                schedules_are_due_at_their_times, a_time_runs_once, many_schedulers_start_one_job,
+                a_run_waits_for_the_job_before, an_older_job_counts_as_open, what_comes_of_a_time_is_told,
+                a_person_may_run_it_now, runs_are_deleted_with_the_logs;
             model: random_steps_keep_to_the_model;
+            model_crawls: random_crawls_keep_to_the_model;
             model_deliveries: random_steps_of_deliveries_keep_to_the_model;
         );
     };

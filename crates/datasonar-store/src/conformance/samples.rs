@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     AccountId, Attempt, AttemptError, AttemptId, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, DeliveryId,
-    DeliveryLease, DeliveryStatus, Environment, Finish, FinishTask, Idempotency, JobId, JobInput, JobKind, Lane,
-    NewJob, NewSecret, NewTask, NewTest, ProcessId, Scope, SecretId, Segment, SegmentData, Share, Store, Submission,
-    TaskLease, Timings, Verdict, Webhook,
+    DeliveryLease, DeliveryStatus, Discovery, Environment, Finish, FinishTask, FoundUrl, Idempotency, JobId, JobInput,
+    JobKind, Lane, NewCrawl, NewJob, NewSecret, NewTask, NewTest, NewWork, ProcessId, Scope, SecretId, Segment,
+    SegmentData, Share, Store, Submission, TaskLease, Timings, UrlKey, Verdict, Webhook,
 };
 
 /// The store under test.
@@ -71,10 +71,12 @@ pub fn batch(scope: Scope, tasks: u32) -> NewJob {
         kind: JobKind::Batch,
         options: r#"{"format":"markdown"}"#.to_owned(),
         webhook: Some(endpoint("example.com")),
-        input: JobInput::Blob(format!("inputs/{id}")),
-        tasks: (0..tasks)
-            .map(|seq| NewTask { input_offset: u64::from(seq) * 250, input_bytes: 250, urls: 10 })
-            .collect(),
+        work: NewWork::Listed {
+            input: JobInput::Blob(format!("inputs/{id}")),
+            tasks: (0..tasks)
+                .map(|seq| NewTask { input_offset: u64::from(seq) * 250, input_bytes: 250, urls: 10 })
+                .collect(),
+        },
         created_at: at(0),
         idempotency: None,
     }
@@ -84,7 +86,33 @@ pub fn batch(scope: Scope, tasks: u32) -> NewJob {
 pub fn scrape(scope: Scope) -> NewJob {
     let url = b"https://example.com/".to_vec();
     let task = NewTask { input_offset: 0, input_bytes: url.len() as u32, urls: 1 };
-    NewJob { kind: JobKind::Scrape, input: JobInput::Inline(url), tasks: vec![task], ..batch(scope, 0) }
+    let work = NewWork::Listed { input: JobInput::Inline(url), tasks: vec![task] };
+    NewJob { kind: JobKind::Scrape, work, ..batch(scope, 0) }
+}
+
+/// The same job, with other tasks.
+pub fn with_tasks(mut job: NewJob, of_it: impl IntoIterator<Item = NewTask>) -> NewJob {
+    if let NewWork::Listed { tasks, .. } = &mut job.work {
+        *tasks = of_it.into_iter().collect();
+    }
+    job
+}
+
+/// A crawl of so many pages, that begins at page 0.
+pub fn crawl(scope: Scope, max_pages: u64) -> NewJob {
+    let work = NewWork::Crawl(NewCrawl { max_pages, start: FoundUrl { found_on: None, ..found(0, 0) } });
+    NewJob { kind: JobKind::Crawl, work, ..batch(scope, 0) }
+}
+
+/// A page by its number, found on another.
+pub fn found(page: u32, depth: u32) -> FoundUrl {
+    let url = format!("https://example.com/{page}");
+    FoundUrl { key: key(page), url, depth, found_on: Some("https://example.com/".to_owned()) }
+}
+
+/// A page's key.
+pub fn key(page: u32) -> UrlKey {
+    UrlKey(u128::from(page).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes())
 }
 
 /// An endpoint on a host.
@@ -179,6 +207,8 @@ pub fn outcome(task: &ClaimedTask) -> FinishTask {
         failed: 0,
         time_ms: u64::from(task.urls) * 10,
         page_error: None,
+        dropped: Vec::new(),
+        discovery: Discovery::default(),
         delivery: DeliveryId(uuid()),
         now: at(10),
         retention: RETENTION,

@@ -14,9 +14,11 @@ use super::accounts::scope;
 use super::codec::{Millis, later, unsigned};
 use super::fair::{self, Candidate, Candidates, Grant};
 use super::fault::corrupt;
+use super::frontier;
 use super::tasks::{add_claimable, take_back};
 use crate::{
-    AccountId, ClaimTasks, ClaimedTask, JobId, JobInput, JobKind, JobStatus, Result, Scope, StoreError, TaskLease,
+    AccountId, ClaimTasks, ClaimedTask, JobId, JobInput, JobKind, JobStatus, Result, Scope, StoreError, TaskInput,
+    TaskLease,
 };
 
 /// How many accounts or jobs are read at a time.
@@ -69,8 +71,9 @@ struct Common {
 /// Leases the first claimable tasks of a job.
 fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mut Vec<ClaimedTask>) -> Result<()> {
     const SELECT: &str = "SELECT t.seq, t.epoch, t.input_offset, t.input_bytes, t.first, t.urls,
-        substr(i.bytes, t.input_offset + 1, t.input_bytes) AS bytes
-        FROM tasks t INDEXED BY tasks_pending JOIN inputs i ON i.job = t.job
+        substr(i.bytes, t.input_offset + 1, t.input_bytes) AS bytes,
+        CASE WHEN t.depth IS NOT NULL THEN (SELECT f.urls FROM found f WHERE f.job = t.job AND f.seq = t.seq) END AS found
+        FROM tasks t INDEXED BY tasks_pending LEFT JOIN inputs i ON i.job = t.job
         WHERE t.job = ? AND t.state = 'pending' ORDER BY t.seq LIMIT ?";
     const LEASE: &str = "UPDATE tasks SET state = 'leased', epoch = epoch + 1, owner = ?, lease_expires_at = ?
         WHERE job = ? AND seq = ?";
@@ -98,7 +101,7 @@ fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mu
 fn start(connection: &Connection, job: JobId, now: Timestamp) -> Result<Common> {
     const SELECT: &str = "SELECT j.account, j.environment, j.kind, j.status, j.options, j.created_at,
         j.cancelled_at IS NOT NULL AS cancelled, i.blob_key
-        FROM jobs j JOIN inputs i ON i.job = j.id WHERE j.id = ?";
+        FROM jobs j LEFT JOIN inputs i ON i.job = j.id WHERE j.id = ?";
     const START: &str = "UPDATE jobs SET status = ?, started_at = ? WHERE id = ?";
     let read = |row: &Row<'_>| {
         let common = Common {
@@ -119,11 +122,17 @@ fn start(connection: &Connection, job: JobId, now: Timestamp) -> Result<Common> 
 }
 
 fn read(row: &Row<'_>, job: JobId, common: &Common) -> Result<ClaimedTask> {
-    let bytes: Option<Vec<u8>> = row.get("bytes")?;
-    let (input, input_offset) = match (&common.blob, bytes) {
-        (Some(key), None) => (JobInput::Blob(key.clone()), unsigned(row, "input_offset")?),
-        (None, Some(bytes)) => (JobInput::Inline(bytes), 0),
-        _ => return Err(corrupt("a job's input has not exactly one place")),
+    let inline: Option<Vec<u8>> = row.get("bytes")?;
+    let found: Option<String> = row.get("found")?;
+    let bytes = row.get("input_bytes")?;
+    let input = match (&common.blob, inline, found) {
+        (Some(key), None, None) => {
+            let offset = unsigned(row, "input_offset")?;
+            TaskInput::Range { input: JobInput::Blob(key.clone()), offset, bytes }
+        }
+        (None, Some(inline), None) => TaskInput::Range { input: JobInput::Inline(inline), offset: 0, bytes },
+        (None, None, Some(found)) => TaskInput::Found(frontier::read(&found)?),
+        _ => return Err(corrupt("a task's URLs have not exactly one place")),
     };
     Ok(ClaimedTask {
         lease: TaskLease { job, seq: row.get("seq")?, epoch: row.get::<_, u32>("epoch")?.saturating_add(1) },
@@ -132,8 +141,6 @@ fn read(row: &Row<'_>, job: JobId, common: &Common) -> Result<ClaimedTask> {
         options: common.options.clone(),
         created_at: common.created_at,
         input,
-        input_offset,
-        input_bytes: row.get("input_bytes")?,
         first: unsigned(row, "first")?,
         urls: row.get("urls")?,
         cancelled: common.cancelled,

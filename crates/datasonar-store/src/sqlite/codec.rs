@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::fault::corrupt;
 use crate::{
-    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, Lane, ProcessId,
-    ReplayId, ReplayStatus, Result, SecretId, Trigger,
+    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, Lane, Overlap,
+    ProcessId, ReplayId, ReplayStatus, Result, RunTrigger, ScheduleId, SecretId, SkipReason, Trigger, UrlKey,
 };
 
 macro_rules! ids {
@@ -30,7 +30,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId, ReplayId);
+ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId, ReplayId, ScheduleId);
 
 macro_rules! names {
     ($($name:ident),*) => {$(
@@ -48,7 +48,13 @@ macro_rules! names {
     )*};
 }
 
-names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus);
+names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus, SkipReason, Overlap, RunTrigger);
+
+impl ToSql for UrlKey {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
+    }
+}
 
 /// A time as it stands in a row: what is finer than a millisecond is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::accounts::{add_usage, scope};
 use super::codec::{Json, Millis, count, later, unsigned};
 use super::fault::corrupt;
+use super::frontier;
 use super::tasks::add_claimable;
 use crate::{
     DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Lane, Result, Scope, Segment,
@@ -18,6 +19,9 @@ pub(super) fn finish(connection: &Connection, finish: &FinishTask) -> Result<Fin
         // Its lease had run out, and nobody has claimed it since.
         add_claimable(connection, finish.lease.job, -1)?;
     }
+    if let Some(depth) = task.depth {
+        frontier::finish(connection, finish, depth, task.cancelled)?;
+    }
     insert_segments(connection, finish.lease.job, finish.lease.seq, &finish.segments)?;
     close_task(connection, finish)?;
     add_usage(
@@ -25,7 +29,7 @@ pub(super) fn finish(connection: &Connection, finish: &FinishTask) -> Result<Fin
         &UsageSample {
             scope: task.scope,
             at: finish.now,
-            pages: task.urls.into(),
+            pages: (finish.succeeded + finish.failed).into(),
             succeeded: finish.succeeded.into(),
             time_ms: finish.time_ms,
         },
@@ -43,11 +47,15 @@ struct Task {
     pending: bool,
     first: u64,
     urls: u32,
+    /// Of a crawl's task.
+    depth: Option<u32>,
+    cancelled: bool,
 }
 
 /// Finds the task, if its lease is still the caller's.
 fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
-    const SELECT: &str = "SELECT j.account, j.environment, t.state = 'pending' AS pending, t.first, t.urls
+    const SELECT: &str = "SELECT j.account, j.environment, t.state = 'pending' AS pending, t.first, t.urls,
+        t.depth, j.cancelled_at IS NOT NULL AS cancelled
         FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
     let read = |row: &Row<'_>| {
@@ -56,6 +64,8 @@ fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
             pending: row.get("pending")?,
             first: unsigned(row, "first")?,
             urls: row.get("urls")?,
+            depth: row.get("depth")?,
+            cancelled: row.get("cancelled")?,
         })
     };
     let lease = finish.lease;
@@ -63,19 +73,37 @@ fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
     select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?.ok_or(StoreError::LeaseLost)
 }
 
-/// One page result for each URL of the task, no fewer and no more, in order.
+/// One page result for each URL of the task that was not dropped, no fewer and no more, in order.
 fn check(finish: &FinishTask, task: &Task) -> Result<()> {
+    let is_sound = finish.dropped.is_sorted_by(|a, b| a.index < b.index)
+        && finish.dropped.last().is_none_or(|last| last.index < task.urls);
+    if !is_sound || (task.depth.is_none() && !finish.dropped.is_empty()) {
+        return Err(corrupt("a task cannot drop these pages"));
+    }
+    let mut dropped = finish.dropped.iter().map(|page| task.first + u64::from(page.index)).peekable();
     let mut next = task.first;
     for segment in &finish.segments {
+        while dropped.next_if_eq(&next).is_some() {
+            next += 1;
+        }
         if segment.first != next || segment.count == 0 {
             return Err(corrupt("a task's segments are not in order"));
         }
-        next += u64::from(segment.count);
+        for _ in 0..segment.count {
+            while dropped.next_if_eq(&next).is_some() {
+                next += 1;
+            }
+            next += 1;
+        }
+    }
+    while dropped.next_if_eq(&next).is_some() {
+        next += 1;
     }
     if next - task.first != u64::from(task.urls) {
         return Err(corrupt("a task's segments do not hold one result for each of its URLs"));
     }
-    if u64::from(finish.succeeded) + u64::from(finish.failed) != u64::from(task.urls) {
+    let results = u64::from(task.urls) - finish.dropped.len() as u64;
+    if u64::from(finish.succeeded) + u64::from(finish.failed) != results {
         return Err(corrupt("a task's counts do not add up to its URLs"));
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::codec::{Json, Millis, last_id, time, unsigned};
 use super::fault::corrupt;
 use crate::{
     DeliveryId, DeliveryStatus, FinishedTask, Job, JobFilter, JobId, JobStatus, Page, Result, Scope, Segment,
-    SegmentData, StoreError,
+    SegmentData, SkipCounts, StoreError,
 };
 
 /// The beginning of every statement that reads whole jobs.
@@ -17,8 +17,10 @@ macro_rules! select {
         concat!(
             "SELECT j.id, j.account, j.environment, j.kind, j.status, j.options, j.webhook_url, j.created_at,
             j.started_at, j.completed_at, j.expires_at, j.cancelled_at, j.error, j.results_deleted, j.total,
-            j.succeeded, j.failed, j.segments, j.result_bytes, d.id AS delivery_id, d.status AS delivery_status
-            FROM jobs j LEFT JOIN deliveries d ON d.job = j.id ",
+            j.succeeded, j.failed, j.segments, j.result_bytes, d.id AS delivery_id, d.status AS delivery_status,
+            coalesce(c.robots, 0) AS robots, coalesce(c.out_of_scope, 0) AS out_of_scope,
+            coalesce(c.duplicate, 0) AS duplicate, coalesce(c.over_limit, 0) AS over_limit
+            FROM jobs j LEFT JOIN deliveries d ON d.job = j.id LEFT JOIN crawls c ON c.job = j.id ",
             $rest
         )
     };
@@ -148,6 +150,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Job> {
         total: unsigned(row, "total")?,
         succeeded: unsigned(row, "succeeded")?,
         failed: unsigned(row, "failed")?,
+        skipped: SkipCounts {
+            robots: unsigned(row, "robots")?,
+            out_of_scope: unsigned(row, "out_of_scope")?,
+            duplicate: unsigned(row, "duplicate")?,
+            over_limit: unsigned(row, "over_limit")?,
+        },
         segments: unsigned(row, "segments")?,
         result_bytes: unsigned(row, "result_bytes")?,
         results_deleted: row.get("results_deleted")?,

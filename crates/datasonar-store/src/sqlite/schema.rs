@@ -19,20 +19,25 @@ static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
     Migrations::new(vec![
         M::up(include_str!("../migrations/sqlite/0001_initial.sql")),
         M::up(include_str!("../migrations/sqlite/0002_lanes_and_replays.sql")),
+        M::up(include_str!("../migrations/sqlite/0003_crawls.sql")),
+        M::up(include_str!("../migrations/sqlite/0004_schedules.sql")),
     ])
 });
 
-/// What every connection is set to. `FULL` syncs the log at each commit: an answered step survives a power cut.
+/// What every connection is set to. `FULL` syncs the log at each commit: an answered step survives a power cut. Pages come
+/// through a cache of bounded size and not from a mapping, which would let the process grow with the file.
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = OFF;
     PRAGMA temp_store = MEMORY;
-    PRAGMA cache_size = -32768;
-    PRAGMA mmap_size = 268435456;
+    PRAGMA cache_size = -8192;
     PRAGMA wal_autocheckpoint = 4000;
     PRAGMA journal_size_limit = 67108864;
 ";
+
+/// The writer's cache is larger: it holds what all open jobs touch.
+const WRITER_SETTINGS: &str = "PRAGMA cache_size = -32768;";
 
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +67,7 @@ pub(super) async fn open(path: &Path, threading: Threading) -> Result<Connection
 
 fn try_open(path: &Path) -> Result<Connection> {
     let mut connection = connect(path)?;
+    connection.execute_batch(WRITER_SETTINGS)?;
     migrate(&mut connection)?;
     Ok(connection)
 }

@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    SqliteStore, accounts, attempts, bulk, claim, deliveries, dispatch, due, finish, jobs, replay, secrets, submit,
-    tasks, trial, upkeep,
+    SqliteStore, accounts, attempts, bulk, claim, deliveries, dispatch, due, finish, frontier, jobs, replay, schedules,
+    secrets, submit, tasks, trial, upkeep,
 };
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, DueHost, Finish, FinishTask, FinishedTask, Job, JobFilter, JobId, Key,
-    KeyId, NewJob, NewKey, NewReplay, NewSecret, NewTest, Page, Renewal, Replay, ReplayId, Result, Scope, Secret,
-    Selection, Setup, Store, Submission, TaskLease, Totals, Usage, UsageSample, Verdict,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask, Job,
+    JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest, Page, Renewal, Replay,
+    ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope, Secret, Selection, Setup,
+    SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey, Usage, UsageSample, Verdict,
 };
 
 #[async_trait]
@@ -82,6 +83,10 @@ impl Store for SqliteStore {
         self.read(move |c| jobs::finished_tasks(c, job, seq, limit)).await
     }
 
+    async fn skipped(&self, scope: Scope, id: JobId, after: u64, limit: u32) -> Result<Vec<(u64, SkippedUrl)>> {
+        self.read(move |c| frontier::skipped(c, scope, id, after, limit)).await
+    }
+
     async fn claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>> {
         self.write(move |c| claim::claim(c, &claim)).await
     }
@@ -92,6 +97,14 @@ impl Store for SqliteStore {
 
     async fn finish_task(&self, finish: FinishTask) -> Result<Finish> {
         self.write(move |c| finish::finish(c, &finish)).await
+    }
+
+    async fn discover(&self, lease: TaskLease, discovery: Discovery) -> Result<()> {
+        self.write(move |c| frontier::discover(c, lease, &discovery)).await
+    }
+
+    async fn claim_page(&self, lease: TaskLease, index: u32, own: UrlKey, keys: Vec<UrlKey>) -> Result<bool> {
+        self.write(move |c| frontier::claim_page(c, lease, index, own, &keys)).await
     }
 
     async fn release_tasks(&self, leases: Vec<TaskLease>) -> Result<()> {
@@ -198,5 +211,48 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<()> {
         self.write(upkeep::ping).await
+    }
+
+    async fn create_schedule(&self, new: NewSchedule) -> Result<Submission> {
+        self.write(move |c| schedules::create(c, &new)).await
+    }
+
+    async fn schedule(&self, scope: Scope, id: ScheduleId) -> Result<Schedule> {
+        self.read(move |c| schedules::schedule(c, scope, id)).await
+    }
+
+    async fn schedules(&self, scope: Scope, page: Page<ScheduleId>) -> Result<Vec<Schedule>> {
+        self.read(move |c| schedules::schedules(c, scope, page)).await
+    }
+
+    async fn change_schedule(
+        &self,
+        scope: Scope,
+        id: ScheduleId,
+        version: u32,
+        change: ScheduleChange,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.write(move |c| schedules::change(c, scope, id, version, &change, now)).await
+    }
+
+    async fn delete_schedule(&self, scope: Scope, id: ScheduleId) -> Result<()> {
+        self.write(move |c| schedules::delete(c, scope, id)).await
+    }
+
+    async fn runs(&self, scope: Scope, id: ScheduleId, page: Page<Timestamp>) -> Result<Vec<Run>> {
+        self.read(move |c| schedules::runs(c, scope, id, page)).await
+    }
+
+    async fn due_schedules(&self, now: Timestamp, limit: u32) -> Result<Vec<DueSchedule>> {
+        self.read(move |c| schedules::due(c, now, limit)).await
+    }
+
+    async fn next_schedule_at(&self) -> Result<Option<Timestamp>> {
+        self.read(schedules::next_at).await
+    }
+
+    async fn run_schedule(&self, run: RunSchedule) -> Result<Submission> {
+        self.write(move |c| schedules::run(c, &run)).await
     }
 }

@@ -5,9 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{Millis, count, narrow};
 use super::fault::corrupt;
+use super::frontier;
 use super::tasks::add_claimable;
 use super::upkeep::IDEMPOTENCY_MS;
-use crate::{Idempotency, JobInput, JobStatus, NewJob, Result, Scope, StoreError, Submission};
+use crate::{Idempotency, JobId, JobInput, JobStatus, NewJob, NewTask, NewWork, Result, Scope, StoreError, Submission};
 
 pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission> {
     check(job)?;
@@ -17,20 +18,30 @@ pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission
         }
         remember(connection, job.scope, idempotency, job.created_at)?;
     }
-    insert_job(connection, job)?;
-    insert_input(connection, job)?;
-    insert_tasks(connection, job)?;
-    add_claimable(connection, job.id, narrow(job.tasks.len())?)?;
+    match &job.work {
+        NewWork::Listed { input, tasks } => {
+            let total = tasks.iter().map(|task| u64::from(task.urls)).sum();
+            insert_job(connection, job, total, narrow(tasks.len())?)?;
+            insert_input(connection, job.id, input)?;
+            insert_tasks(connection, job.id, tasks)?;
+            add_claimable(connection, job.id, narrow(tasks.len())?)?;
+        }
+        NewWork::Crawl(crawl) => {
+            insert_job(connection, job, 0, 0)?;
+            frontier::begin(connection, job.id, crawl)?;
+        }
+    }
     Ok(Submission::Accepted)
 }
 
 /// A job that could never end, or whose tasks have no input, is a defect of the caller.
 fn check(job: &NewJob) -> Result<()> {
-    if job.tasks.is_empty() || job.tasks.iter().any(|task| task.urls == 0) {
+    let NewWork::Listed { input, tasks } = &job.work else { return Ok(()) };
+    if tasks.is_empty() || tasks.iter().any(|task| task.urls == 0) {
         return Err(corrupt("a job needs a task, and a task a URL"));
     }
-    let JobInput::Inline(bytes) = &job.input else { return Ok(()) };
-    let end = job.tasks.iter().map(|task| task.input_offset.saturating_add(task.input_bytes.into())).max();
+    let JobInput::Inline(bytes) = input else { return Ok(()) };
+    let end = tasks.iter().map(|task| task.input_offset.saturating_add(task.input_bytes.into())).max();
     if end > Some(bytes.len() as u64) {
         return Err(corrupt("a task's range lies outside its job's input"));
     }
@@ -38,7 +49,7 @@ fn check(job: &NewJob) -> Result<()> {
 }
 
 /// The answer given to the same request within the last 24 hours.
-fn answered(
+pub(super) fn answered(
     connection: &Connection,
     scope: Scope,
     idempotency: &Idempotency,
@@ -58,7 +69,7 @@ fn answered(
 }
 
 /// Keeps the key; one that is too old to count is replaced.
-fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, now: Timestamp) -> Result<()> {
+pub(super) fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, now: Timestamp) -> Result<()> {
     const REPLACE: &str = "INSERT OR REPLACE INTO idempotency
         (account, environment, key, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)";
     let Idempotency { key, fingerprint, answer } = idempotency;
@@ -73,11 +84,10 @@ fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, no
     Ok(())
 }
 
-fn insert_job(connection: &Connection, job: &NewJob) -> Result<()> {
+fn insert_job(connection: &Connection, job: &NewJob, total: u64, tasks: i64) -> Result<()> {
     const INSERT: &str = "INSERT INTO jobs
         (id, account, environment, kind, status, options, webhook_url, webhook_host, created_at, total, tasks_left,
         tasks_claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
-    let total = job.tasks.iter().map(|task| u64::from(task.urls)).sum();
     connection.prepare_cached(INSERT)?.execute(params![
         job.id,
         job.scope.account,
@@ -89,29 +99,29 @@ fn insert_job(connection: &Connection, job: &NewJob) -> Result<()> {
         job.webhook.as_ref().map(|webhook| &webhook.host),
         Millis(job.created_at),
         count(total),
-        job.tasks.len() as i64,
+        tasks,
     ])?;
     Ok(())
 }
 
-fn insert_input(connection: &Connection, job: &NewJob) -> Result<()> {
+fn insert_input(connection: &Connection, job: JobId, input: &JobInput) -> Result<()> {
     const INSERT: &str = "INSERT INTO inputs (job, bytes, blob_key) VALUES (?, ?, ?)";
-    let (bytes, key) = match &job.input {
+    let (bytes, key) = match input {
         JobInput::Inline(bytes) => (Some(bytes), None),
         JobInput::Blob(key) => (None, Some(key)),
     };
-    connection.prepare_cached(INSERT)?.execute(params![job.id, bytes, key])?;
+    connection.prepare_cached(INSERT)?.execute(params![job, bytes, key])?;
     Ok(())
 }
 
-fn insert_tasks(connection: &Connection, job: &NewJob) -> Result<()> {
+fn insert_tasks(connection: &Connection, job: JobId, tasks: &[NewTask]) -> Result<()> {
     const INSERT: &str = "INSERT INTO tasks (job, seq, state, input_offset, input_bytes, first, urls)
         VALUES (?, ?, 'pending', ?, ?, ?, ?)";
     let mut insert = connection.prepare_cached(INSERT)?;
     let mut first = 0_u64;
-    for (seq, task) in job.tasks.iter().enumerate() {
+    for (seq, task) in tasks.iter().enumerate() {
         let seq: u32 = narrow(seq)?;
-        insert.execute(params![job.id, seq, count(task.input_offset), task.input_bytes, count(first), task.urls])?;
+        insert.execute(params![job, seq, count(task.input_offset), task.input_bytes, count(first), task.urls])?;
         first += u64::from(task.urls);
     }
     Ok(())

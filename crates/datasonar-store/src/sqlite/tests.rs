@@ -240,7 +240,7 @@ async fn a_claim_costs_the_same_beside_many_jobs() {
     cost().await;
     let few = cost().await;
     let task = |seq: u64| NewTask { input_offset: seq, input_bytes: 1, urls: 10 };
-    submit(&tested, NewJob { tasks: (0..5000).map(task).collect(), ..batch(self::scope(), 0) }).await;
+    submit(&tested, with_tasks(batch(self::scope(), 0), (0..5000).map(task))).await;
     for task in claim(&tested, ALL).await {
         if task.lease.seq < 4900 {
             finish(&tested, &task).await;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::codec::{Millis, count, unsigned};
-use super::{bulk, dispatch, tasks};
+use super::{bulk, dispatch, schedules, tasks};
 use crate::{JobId, Result, Totals};
 
 /// For how long an idempotency key counts.
@@ -23,8 +23,14 @@ pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32
         WHERE results_deleted = 0 AND expires_at IS NOT NULL AND expires_at <= ?
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.id AND (d.next_attempt_at IS NOT NULL OR d.lease_expires_at IS NOT NULL))
         ORDER BY expires_at LIMIT ?";
-    const DELETE: [&str; 3] =
-        ["DELETE FROM segments WHERE job = ?", "DELETE FROM tasks WHERE job = ?", "DELETE FROM inputs WHERE job = ?"];
+    const DELETE: [&str; 6] = [
+        "DELETE FROM segments WHERE job = ?",
+        "DELETE FROM tasks WHERE job = ?",
+        "DELETE FROM inputs WHERE job = ?",
+        "DELETE FROM seen WHERE job = ?",
+        "DELETE FROM found WHERE job = ?",
+        "DELETE FROM skipped WHERE job = ?",
+    ];
     const UPDATE: &str = "UPDATE jobs SET results_deleted = 1 WHERE id = ?";
     let expired = ids(connection, SELECT, now, limit)?;
     for job in &expired {
@@ -38,7 +44,8 @@ pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32
 pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Timestamp, limit: u32) -> Result<u64> {
     const SELECT: &str = "SELECT id FROM jobs INDEXED BY jobs_expired WHERE results_deleted = 1 AND completed_at < ?
         ORDER BY completed_at LIMIT ?";
-    const DELETE: [&str; 3] = [
+    const DELETE: [&str; 4] = [
+        "DELETE FROM crawls WHERE job = ?",
         "DELETE FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE job = ?)",
         "DELETE FROM deliveries WHERE job = ?",
         "DELETE FROM jobs WHERE id = ?",
@@ -52,6 +59,7 @@ pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Times
         }
     }
     bulk::delete_ended(connection, before, limit)?;
+    schedules::delete_runs(connection, before, limit)?;
     let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
     connection.prepare_cached(DELETE_KEYS)?.execute(params![oldest, KEYS])?;
     Ok(jobs.len() as u64)

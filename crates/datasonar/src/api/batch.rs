@@ -14,7 +14,7 @@ use serde::{
 use serde_json::{Map, Value, error::Category};
 
 use crate::{
-    jobs::{JobsError, UrlWriter},
+    jobs::{JobsError, UrlWriter, members::pointer},
     scrape::FieldError,
 };
 
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut members = Map::new();
         let (mut waiting, mut urls) = (self.urls, None);
         while let Some(name) = map.next_key::<String>()? {
-            self.state.place = Some(super::body::pointer(&name));
+            self.state.place = Some(pointer(&name));
             if members.contains_key(&name) || (name == "urls" && urls.is_some()) {
                 return Err(A::Error::custom("this field stands twice"));
             }

@@ -22,7 +22,7 @@ use ring::digest;
 use serde_json::{Map, Value};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::{Semaphore, SemaphorePermit},
+    sync::Semaphore,
     time::Instant,
 };
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -31,10 +31,7 @@ use super::{
     batch::{self, Stop},
     problem::Problem,
 };
-use crate::{
-    jobs::{JobsError, UrlWriter},
-    scrape::FieldError,
-};
+use crate::jobs::{self, UrlWriter};
 
 /// The longest body that is not a batch's.
 const SMALL_BYTES: u64 = 1024 * 1024;
@@ -46,9 +43,6 @@ const STALL: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
 /// How many long batches are read at once. Each holds a thread for as long as its client takes to send it.
 static LONG: Semaphore = Semaphore::const_new(16);
-/// How many threads may be busy with URLs that are all here. Those who keep URLs wait for other threads that write files:
-/// there must always be some left.
-static SHORT: Semaphore = Semaphore::const_new(8);
 
 /// A decoded body.
 type Reader = Pin<Box<dyn AsyncRead + Send>>;
@@ -116,7 +110,7 @@ pub(super) async fn batch(
         let busy = |_| Problem::unavailable("too many large requests are being read at once; try again");
         LONG.try_acquire().map_err(busy)?
     } else {
-        short().await
+        jobs::permit().await
     };
     let body = SyncIoBridge::new(AsyncReadExt::chain(io::Cursor::new(head), reader));
     let work = tokio::task::spawn_blocking(move || {
@@ -136,25 +130,6 @@ pub(super) async fn batch(
         Ok(read) => read.map_err(refuse),
         Err(panic) => Err(Problem::internal(&panic)),
     }
-}
-
-/// Does what may block, on a thread that may be blocked.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, JobsError> + Send + 'static,
-) -> Result<T, Problem> {
-    let permit = short().await;
-    let work = move || {
-        let _permit = permit;
-        work()
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done?),
-        Err(panic) => Err(Problem::internal(&panic)),
-    }
-}
-
-async fn short() -> SemaphorePermit<'static> {
-    SHORT.acquire().await.expect("this semaphore is never closed")
 }
 
 fn refuse(stop: Stop) -> Problem {
@@ -277,41 +252,4 @@ impl<R: Read> Read for Hashed<R> {
         self.hash.update(&buffer[..read]);
         Ok(read)
     }
-}
-
-/// Takes what one endpoint alone knows out of the members. What is left are options; a name that is none is refused.
-pub(super) fn unknown(members: &Map<String, Value>, known: &[&str]) -> Result<(), Problem> {
-    let errors: Vec<FieldError> = members
-        .keys()
-        .filter(|name| !known.contains(&name.as_str()))
-        .take(10)
-        .map(|name| FieldError::new(pointer(name), "unknown field"))
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
-}
-
-/// A member's place (RFC 6901).
-pub(super) fn pointer(name: &str) -> String {
-    let short: String = name.chars().take(100).collect();
-    format!("/{}", short.replace('~', "~0").replace('/', "~1"))
-}
-
-/// Reads a type from members; an error names its place.
-pub(super) fn typed<T: serde::de::DeserializeOwned>(members: Map<String, Value>) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
-        let mut place = String::new();
-        for segment in error.path() {
-            match segment {
-                serde_path_to_error::Segment::Seq { index } => place.push_str(&format!("/{index}")),
-                serde_path_to_error::Segment::Map { key } => place.push_str(&pointer(key)),
-                _ => {}
-            }
-        }
-        let detail = error.inner().to_string();
-        // serde names the object that lacks a member; the batch reader and this name the member.
-        match detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-            Some(name) => Problem::field(place + &pointer(name), "is missing"),
-            None => Problem::field(place, detail),
-        }
-    })
 }

@@ -7,37 +7,37 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use datasonar_store::{Idempotency, Job, JobFilter, JobId, JobKind, Page, Scope, Submission};
+use datasonar_store::{Idempotency, Job, JobFilter, JobKind, Page, Scope, Submission};
 use futures::{FutureExt, StreamExt};
 use serde::{Deserialize, de::DeserializeOwned};
-use url::Url;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     auth::Caller,
-    body::{Fields, batch, blocking, object},
+    body::{Fields, batch, object},
     problem::Problem,
-    scrape::{is_fetchable, json, split},
-    types::{self, BatchAsyncRequest, Endpoint, JobView, List, Queued, ScrapeAsyncRequest, Single, parameter},
+    scrape::json,
+    types::{self, BatchAsyncRequest, CrawlRequest, JobView, List, Queued, ScrapeAsyncRequest, SkippedView, parameter},
 };
 use crate::{
     app::App,
     crypto::sha256,
-    jobs::{JobOptions, JobUrls, Payload, PayloadKind, Submit, UrlWriter},
+    jobs::{Asked, Position, Submit, UrlWriter, blocking},
     scrape::PageResult,
 };
 
-const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(scrape_async))
         .routes(routes!(batch_async))
+        .routes(routes!(crawl))
         .routes(routes!(list))
         .routes(routes!(show, cancel))
         .routes(routes!(results))
+        .routes(routes!(skipped))
         .routes(routes!(payload))
 }
 
@@ -50,22 +50,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 async fn scrape_async(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
     let fields = object(request, app.settings.max_request_bytes).await?;
-    let (own, _, options) =
-        split::<Single>(&app, fields.members, &["url", "webhook_url", "webhook_payload", "webhook_max_bytes"])?;
-    check_endpoint(&app, own.webhook_url.as_deref())?;
-    let payload = payload_options(&app, own.webhook_payload, own.webhook_max_bytes)?;
-    if !is_fetchable(&app, &own.url) {
-        return Err(Problem::field("/url", "is not a URL that can be fetched: http or https, with a public host"));
-    }
-    let id = app.jobs.mint();
-    let mut writer = app.jobs.urls(id);
-    let urls = blocking(move || {
-        writer.push(&own.url)?;
-        writer.finish()
-    });
-    let options = JobOptions { scrape: options, payload };
-    let new = New { id, kind: JobKind::Scrape, options, webhook_url: own.webhook_url, urls: urls.await? };
-    submit(&app, scope, new, key, fields.fingerprint).await
+    let request = app.jobs.terms().read(JobKind::Scrape, fields.members)?;
+    let new = app.jobs.prepare(scope, request).await?;
+    submit(&app, new, key, fields.fingerprint).await
 }
 
 /// Queue any number of URLs.
@@ -79,9 +66,7 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
     let id = app.jobs.mint();
     let (Fields { members, fingerprint }, urls) =
         batch(request, app.settings.max_request_bytes, app.jobs.urls(id)).await?;
-    let (own, _, options) = split::<Endpoint>(&app, members, &["webhook_url", "webhook_payload", "webhook_max_bytes"])?;
-    check_endpoint(&app, own.webhook_url.as_deref())?;
-    let payload = payload_options(&app, own.webhook_payload, own.webhook_max_bytes)?;
+    let Asked { options, webhook_url } = app.jobs.terms().asked(members)?;
     let urls = urls.ok_or_else(|| Problem::field("/urls", "is missing"))?;
     if urls.count() == 0 {
         return Err(Problem::field("/urls", "is empty"));
@@ -89,43 +74,39 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
     if !urls.has_valid() {
         return Err(Problem::field("/urls", "none of the URLs can be fetched"));
     }
-    let urls = blocking(move || UrlWriter::finish(urls)).await?;
-    let options = JobOptions { scrape: options, payload };
-    submit(&app, scope, New { id, kind: JobKind::Batch, options, webhook_url: own.webhook_url, urls }, key, fingerprint)
-        .await
+    let work = blocking(move || UrlWriter::finish(urls)).await?;
+    let new = Submit { id, scope, kind: JobKind::Batch, options, webhook_url, work, idempotency: None };
+    submit(&app, new, key, fingerprint).await
 }
 
-/// A job whose URLs are durable.
-struct New {
-    id: JobId,
-    kind: JobKind,
-    options: JobOptions,
-    webhook_url: Option<String>,
-    urls: JobUrls,
+/// Queue a site.
+#[utoipa::path(
+    post, path = "/v1/crawl", tag = "Jobs", request_body = CrawlRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body within 24 hours is one request")),
+    responses((status = 202, description = "Accepted: the job is durable", body = Queued))
+)]
+async fn crawl(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
+    let key = idempotency_key(request.headers())?;
+    let fields = object(request, app.settings.max_request_bytes).await?;
+    let request = app.jobs.terms().read(JobKind::Crawl, fields.members)?;
+    let new = app.jobs.prepare(scope, request).await?;
+    submit(&app, new, key, fields.fingerprint).await
 }
 
-async fn submit(
-    app: &App,
-    scope: Scope,
-    new: New,
-    key: Option<String>,
-    fingerprint: [u8; 32],
-) -> Result<Response, Problem> {
+async fn submit(app: &App, mut new: Submit, key: Option<String>, fingerprint: [u8; 32]) -> Result<Response, Problem> {
     let queued = Queued { status: "queued", job_id: new.id.to_string() };
     let answer = serde_json::to_string(&queued).expect("it has string keys only");
     // The same key on another route is another request.
     let fingerprint = sha256(&[new.kind.as_str().as_bytes(), &fingerprint].concat());
-    let idempotency = key.map(|key| Idempotency { key, fingerprint, answer: answer.clone() });
-    let New { id, kind, options, webhook_url, urls } = new;
-    let submitted = app.jobs.submit(Submit { id, scope, kind, options, webhook_url, urls, idempotency }).await?;
-    let answer = match submitted {
+    new.idempotency = key.map(|key| Idempotency { key, fingerprint, answer: answer.clone() });
+    let answer = match app.jobs.submit(new).await? {
         Submission::Accepted => answer,
         Submission::Repeated { answer } => answer,
     };
     Ok(json(StatusCode::ACCEPTED, answer.into()))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     let is_sound =
         (1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -136,34 +117,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
             format!("an Idempotency-Key is 1 to {MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters"),
         )),
     }
-}
-
-/// What a job's webhook is to carry.
-fn payload_options(app: &App, kind: Option<PayloadKind>, max_bytes: Option<u64>) -> Result<Payload, Problem> {
-    if max_bytes == Some(0) {
-        return Err(Problem::field("/webhook_max_bytes", "must be at least 1"));
-    }
-    Ok(Payload { kind: kind.unwrap_or_default(), max_bytes, server: app.public_url.to_string() })
-}
-
-/// An endpoint must be https and must not be visibly private. Its address is checked again at each connection.
-pub(super) fn check_endpoint(app: &App, endpoint: Option<&str>) -> Result<(), Problem> {
-    let Some(endpoint) = endpoint else { return Ok(()) };
-    let refuse = |why: String| Err(Problem::field("/webhook_url", why));
-    if endpoint.len() > MAX_WEBHOOK_URL_BYTES {
-        return refuse(format!("is longer than {MAX_WEBHOOK_URL_BYTES} bytes"));
-    }
-    let url = match Url::parse(endpoint) {
-        Ok(url) => url,
-        Err(error) => return refuse(format!("is not an absolute URL: {error}")),
-    };
-    if url.scheme() != "https" {
-        return refuse("must be an https URL: webhooks are never sent in the clear".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return refuse("must not carry a user name or password".to_owned());
-    }
-    app.policy.check_url(&url).or_else(|error| refuse(error.to_string()))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -322,6 +275,26 @@ async fn cancel(
     Ok((StatusCode::ACCEPTED, axum::Json(JobView::from(&job))).into_response())
 }
 
+/// Read what a crawl found and did not fetch, in the order found: the first 10,000 URLs.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/skipped", tag = "Jobs",
+    params(("id" = String, Path, description = "The job's id"), ResultsQuery),
+    responses((status = 200, description = "URLs, each with its reason", body = List<SkippedView>))
+)]
+async fn skipped(
+    State(app): State<App>,
+    Caller(scope): Caller,
+    Path(job_id): Path<String>,
+    Queried(query): Queried<ResultsQuery>,
+) -> Result<axum::Json<List<SkippedView>>, Problem> {
+    let job = find(&app, scope, &job_id).await?;
+    let limit = types::limit(query.limit.as_deref())?;
+    let after = cursor(query.cursor)?.unwrap_or(0);
+    let mut rows = app.store.skipped(scope, job.id, after, limit + 1).await?;
+    let next_cursor = next_cursor(&mut rows, limit, |(number, _)| number.to_string());
+    Ok(axum::Json(List { data: rows.into_iter().map(|(_, url)| SkippedView::from(url)).collect(), next_cursor }))
+}
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ResultsQuery {
@@ -358,12 +331,13 @@ async fn results(
         return Ok(response);
     }
     let limit = types::limit(query.limit.as_deref())?;
-    let from: u64 = cursor(query.cursor)?.unwrap_or(0);
+    let from: Position = cursor(query.cursor)?.unwrap_or_default();
     let page = app.results.page(&job, from, limit).await?;
-    let next = from + page.len() as u64;
-    let is_over = job.status.has_ended() && next >= job.total;
-    let cursor = if is_over { "null".to_owned() } else { format!("\"{next}\"") };
-    let body = [br#"{"data":["#, &page.join(&b","[..])[..], br#"],"next_cursor":"#, cursor.as_bytes(), b"}"].concat();
+    // The job was looked at first: when it had ended, all of its results were there.
+    let is_over = job.status.has_ended() && !page.has_more;
+    let cursor = if is_over { "null".to_owned() } else { format!("\"{}\"", page.next) };
+    let body =
+        [br#"{"data":["#, &page.results.join(&b","[..])[..], br#"],"next_cursor":"#, cursor.as_bytes(), b"}"].concat();
     Ok(json(StatusCode::OK, body.into()))
 }
 

@@ -11,9 +11,9 @@ use utoipa::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    deliveries, health, jobs, listen, me,
+    deliveries, health, jobs, listen, map, me,
     problem::{PROBLEM_JSON, Problem},
-    replays, scrape, webhooks,
+    replays, schedules, scrape, webhooks,
 };
 use crate::app::App;
 
@@ -27,6 +27,7 @@ use crate::app::App;
     tags(
         (name = "Jobs", description = "Queue work and walk away"),
         (name = "Scrape", description = "Scrape and wait"),
+        (name = "Schedules", description = "Jobs that start by themselves"),
         (name = "Deliveries", description = "What was sent to endpoints, and sending it again"),
         (name = "Webhooks", description = "The secrets that sign"),
         (name = "Account", description = "Who is calling"),
@@ -55,15 +56,17 @@ pub(super) fn assemble() -> (Router<App>, openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
         .merge(scrape::routes())
         .merge(jobs::routes())
+        .merge(map::routes())
         .merge(deliveries::routes())
         .merge(replays::routes())
+        .merge(schedules::routes())
         .merge(listen::routes())
         .merge(webhooks::routes())
         .merge(me::routes())
         .merge(health::routes())
         .split_for_parts();
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.delete];
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             let problem = Content::new(Some(Ref::from_schema_name("Problem")));
             let mut any = Response::new("What is wrong, as problem details (RFC 9457)");

@@ -135,6 +135,18 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<Vec<FieldError>> for Problem {
+    fn from(errors: Vec<FieldError>) -> Self {
+        Self::fields(errors)
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        Self::fields(vec![error])
+    }
+}
+
 impl From<JobsError> for Problem {
     fn from(error: JobsError) -> Self {
         match error {
@@ -143,6 +155,7 @@ impl From<JobsError> for Problem {
                 tracing::warn!(%error, "a job could not be accepted");
                 Self::unavailable("the storage is unavailable for the moment; try again")
             }
+            error @ JobsError::Panicked(_) => Self::internal(&error),
         }
     }
 }

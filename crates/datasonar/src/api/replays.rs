@@ -14,12 +14,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     auth::Caller,
-    body::{object, typed, unknown},
+    body::object,
     jobs::{Queried, cursor, id, next_cursor},
     problem::Problem,
     types::{self, List, time},
 };
-use crate::app::App;
+use crate::{
+    app::App,
+    jobs::members::{typed, unknown},
+};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(start)).routes(routes!(list)).routes(routes!(show, cancel))

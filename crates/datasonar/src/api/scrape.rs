@@ -11,21 +11,20 @@ use axum::{
 use bytes::Bytes;
 use datasonar_store::{Scope, UsageSample};
 use futures::{FutureExt, StreamExt, stream};
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     auth::Caller,
-    body::{object, typed, unknown},
+    body::object,
     problem::Problem,
     types::{Batch, BatchRequest, BatchResult, ScrapeRequest, Single},
 };
 use crate::{
     app::App,
     jobs::segment::JOINT,
-    scrape::{ErrorCode, Limits, PageError, PageResult, Plan, ScrapeOptions, Scraped, Target},
+    scrape::{ErrorCode, PageError, PageResult, Plan, Scraped, Target},
 };
 
 const MAX_URLS: usize = 100;
@@ -51,9 +50,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 )]
 async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
     let fields = object(request, app.settings.max_request_bytes).await?;
-    let (own, plan, _) = split::<Single>(&app, fields.members, &["url"])?;
+    let (own, plan, _) = app.jobs.terms().split::<Single>(fields.members, &["url"])?;
     let lane = app.ids.uuid();
-    let scraped = app.scraper.scrape(Target { url: &own.url, lane }, &plan, &CancellationToken::new()).await;
+    let scraped =
+        app.scraper.scrape(Target { url: &own.url, lane, origin: None }, &plan, &CancellationToken::new()).await;
     count(&app, scope, std::slice::from_ref(&scraped));
     let status = match scraped.error.as_ref().map(|error| error.code) {
         None => StatusCode::OK,
@@ -72,7 +72,7 @@ async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request)
 )]
 async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
     let fields = object(request, app.settings.max_request_bytes).await?;
-    let (own, plan, _) = split::<Batch>(&app, fields.members, &["urls", "concurrency", "timeout"])?;
+    let (own, plan, _) = app.jobs.terms().split::<Batch>(fields.members, &["urls", "concurrency", "timeout"])?;
     let within = |value, most: usize, field: &str| match value {
         1.. if value <= most => Ok(value),
         _ => Err(Problem::field(field, format!("must be 1 to {most}"))),
@@ -85,7 +85,7 @@ async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Re
         seconds @ 1..=MAX_TIMEOUT => Duration::from_secs(seconds),
         _ => return Err(Problem::field("/timeout", format!("must be 1 to {MAX_TIMEOUT} seconds"))),
     };
-    if !own.urls.iter().any(|url| is_fetchable(&app, url)) {
+    if !own.urls.iter().any(|url| app.jobs.terms().is_fetchable(url)) {
         return Err(Problem::field("/urls", "none of the URLs can be fetched"));
     }
     let begin = Instant::now();
@@ -115,7 +115,7 @@ async fn scrape_all(
     let mut pages: Vec<Option<Scraped>> = urls.iter().map(|_| None).collect();
     let mut scraping = Vec::with_capacity(urls.len());
     for (index, url) in urls.iter().enumerate() {
-        let page = app.scraper.scrape(Target { url, lane }, plan, &stop);
+        let page = app.scraper.scrape(Target { url, lane, origin: None }, plan, &stop);
         scraping.push(page.map(move |page| (index, page)).boxed());
     }
     let mut scraping = stream::iter(scraping).buffer_unordered(concurrency);
@@ -123,30 +123,10 @@ async fn scrape_all(
         pages[index] = Some(page);
     }
     let late = |url: &String| {
-        Scraped::failed(url, PageError::new(ErrorCode::Timeout, "the batch's time was over before this page was done"))
+        let why = PageError::new(ErrorCode::Timeout, "the batch's time was over before this page was done");
+        Scraped::failed(Target { url, lane, origin: None }, why)
     };
     pages.into_iter().zip(urls).map(|(page, url)| page.unwrap_or_else(|| late(url))).collect()
-}
-
-/// Tells whether a URL can be fetched, as far as can be seen without DNS.
-pub(super) fn is_fetchable(app: &App, url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| app.policy.check_url(&url).is_ok())
-}
-
-/// Parts a request's members into those of its endpoint and options, and checks the options.
-pub(super) fn split<T: serde::de::DeserializeOwned>(
-    app: &App,
-    members: Map<String, Value>,
-    own: &[&str],
-) -> Result<(T, Arc<Plan>, ScrapeOptions), Problem> {
-    let known: Vec<&str> = own.iter().chain(ScrapeOptions::FIELDS).copied().collect();
-    unknown(&members, &known)?;
-    let (own, options): (Map<_, _>, Map<_, _>) =
-        members.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
-    let (own, options): (T, ScrapeOptions) = (typed(own)?, typed(options)?);
-    let limits = Limits { timeout: app.settings.fetch_timeout, max_bytes: app.settings.fetch_max_bytes };
-    let plan = Plan::new(&options, &limits).map_err(Problem::fields)?;
-    Ok((own, Arc::new(plan), options))
 }
 
 /// An answer that is JSON already.

@@ -1,13 +1,14 @@
 //! What requests and answers look like. The API's description is made from these.
 
 use axum::http::StatusCode;
-use datasonar_store::{Attempt, Delivery, Environment, Job, JobKind, JobStatus};
+use datasonar_store::{Attempt, Delivery, Environment, FoundUrl, Job, JobKind, JobStatus, SkipCounts, SkippedUrl};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::{
+    crawl::CrawlOptions,
     jobs::PayloadKind,
     scrape::{PageResult, ScrapeOptions},
 };
@@ -75,21 +76,30 @@ pub(super) struct BatchAsyncRequest {
     options: ScrapeOptions,
 }
 
-/// The members of a single scrape's request that are no options.
+/// The members of a waiting scrape's request that are no options.
 #[derive(Deserialize)]
 pub(super) struct Single {
     pub(super) url: String,
-    pub(super) webhook_url: Option<String>,
-    pub(super) webhook_payload: Option<PayloadKind>,
-    pub(super) webhook_max_bytes: Option<u64>,
 }
 
-/// The members of a batch's request that are no options, but `urls`.
-#[derive(Deserialize)]
-pub(super) struct Endpoint {
-    pub(super) webhook_url: Option<String>,
-    pub(super) webhook_payload: Option<PayloadKind>,
-    pub(super) webhook_max_bytes: Option<u64>,
+/// `POST /v1/crawl`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "requests are read member by member; this describes them")]
+pub(super) struct CrawlRequest {
+    /// Where to begin: an absolute http or https URL.
+    url: String,
+    /// Where the result is POSTed: an https URL.
+    webhook_url: Option<String>,
+    /// What is POSTed: `full` (the default), or a `reference` to the results.
+    webhook_payload: Option<PayloadKind>,
+    /// A body longer than this becomes a reference.
+    #[schema(minimum = 1)]
+    webhook_max_bytes: Option<u64>,
+    #[serde(flatten)]
+    crawl: CrawlOptions,
+    /// Here, `respect_robots` is true by default.
+    #[serde(flatten)]
+    options: ScrapeOptions,
 }
 
 /// The members of a waiting batch's request that are no options.
@@ -154,6 +164,9 @@ pub(super) struct JobView {
     expires_at: Option<String>,
     progress: Progress,
     webhook_url: Option<String>,
+    /// What a crawl found and did not fetch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<Skipped>,
     /// Its delivery, once it is owed.
     delivery: Option<DeliveryLink>,
     error: Option<ErrorView>,
@@ -170,6 +183,43 @@ struct Progress {
     total: u64,
     succeeded: u64,
     failed: u64,
+}
+
+/// How many URLs a crawl found and did not fetch.
+#[derive(Serialize, ToSchema)]
+struct Skipped {
+    /// Disallowed by robots.txt.
+    robots: u64,
+    /// Not asked for: by host, path or depth.
+    out_of_scope: u64,
+    /// Fetched, and found to be a page that is there already.
+    duplicate: u64,
+    /// More than `max_pages`.
+    over_limit: u64,
+}
+
+impl From<SkipCounts> for Skipped {
+    fn from(counts: SkipCounts) -> Self {
+        let SkipCounts { robots, out_of_scope, duplicate, over_limit } = counts;
+        Self { robots, out_of_scope, duplicate, over_limit }
+    }
+}
+
+/// A URL that a crawl found and did not fetch.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SkippedView {
+    url: String,
+    /// `robots`, `out_of_scope`, `duplicate` or `over_limit`.
+    reason: &'static str,
+    depth: u32,
+    found_on: Option<String>,
+}
+
+impl From<SkippedUrl> for SkippedView {
+    fn from(skipped: SkippedUrl) -> Self {
+        let FoundUrl { url, depth, found_on, .. } = skipped.url;
+        Self { url, reason: skipped.reason.as_str(), depth, found_on }
+    }
 }
 
 /// A job's delivery.
@@ -200,6 +250,7 @@ impl From<&Job> for JobView {
             expires_at: job.expires_at.map(time),
             progress: Progress { total: job.total, succeeded: job.succeeded, failed: job.failed },
             webhook_url: job.webhook_url.clone(),
+            skipped: (job.kind == JobKind::Crawl).then(|| Skipped::from(job.skipped)),
             delivery: job.delivery.map(|(id, status)| DeliveryLink { id: id.to_string(), status: status.as_str() }),
             error: job
                 .error

@@ -16,12 +16,19 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     auth::Caller,
-    body::{object, typed, unknown},
-    jobs::check_endpoint,
+    body::object,
     problem::Problem,
     types::{SecretList, SecretView, TestView, time},
 };
-use crate::{app::App, crypto::new_webhook_secret, jobs::endpoint_host, webhook::test_event::TestError};
+use crate::{
+    app::App,
+    crypto::new_webhook_secret,
+    jobs::{
+        endpoint_host,
+        members::{typed, unknown},
+    },
+    webhook::test_event::TestError,
+};
 
 /// How many tests may be under way at once.
 static SEATS: Semaphore = Semaphore::const_new(32);
@@ -88,7 +95,7 @@ async fn test(State(app): State<App>, Caller(scope): Caller, request: Request) -
     let members = object(request, app.settings.max_request_bytes).await?.members;
     unknown(&members, &["webhook_url"])?;
     let TestRequest { webhook_url } = typed(members)?;
-    check_endpoint(&app, Some(&webhook_url))?;
+    app.jobs.terms().check_endpoint(Some(&webhook_url))?;
     let seat =
         SEATS.try_acquire().map_err(|_| Problem::unavailable("too many tests are under way; try again later"))?;
     // A task of its own, so that the attempt is logged though the caller goes away.

@@ -6,6 +6,7 @@ pub mod demo;
 mod keys;
 mod listen;
 mod local;
+mod paint;
 mod secrets;
 mod serve;
 
@@ -33,9 +34,17 @@ enum Command {
     Scrape(client::ScrapeArgs),
     /// Queue a file of URLs
     Batch(client::BatchArgs),
+    /// Crawl a site
+    Crawl(Box<client::CrawlArgs>),
     /// Look at jobs
     #[command(subcommand)]
     Jobs(client::JobsCommand),
+    /// Make, look at and change schedules: jobs that start by themselves
+    #[command(subcommand)]
+    Schedules(client::SchedulesCommand),
+    /// See what was sent to endpoints and what came back, and send it again
+    #[command(subcommand)]
+    Deliveries(client::DeliveriesCommand),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -52,7 +61,10 @@ pub async fn run() -> ExitCode {
         Command::Listen(args) => listen::run(args).await,
         Command::Scrape(args) => client::scrape(args).await,
         Command::Batch(args) => client::batch(args).await,
+        Command::Crawl(args) => client::crawl(*args).await,
         Command::Jobs(command) => client::jobs(command).await,
+        Command::Schedules(command) => client::schedules(command).await,
+        Command::Deliveries(command) => client::deliveries(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
     };

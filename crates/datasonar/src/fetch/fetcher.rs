@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched};
+use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched, RedirectGuard};
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::Instant;
 use url::Url;
@@ -55,6 +55,8 @@ pub struct Fetch<'a> {
     pub lane: Uuid,
     /// The least time between this request's begin and that of the next to its host; the operator's may be longer.
     pub gap: Duration,
+    /// Asked of the targets of redirects.
+    pub guard: Option<&'a RedirectGuard>,
 }
 
 /// What came of a fetch.
@@ -94,6 +96,7 @@ impl Fetcher {
                     headers: fetch.headers.clone(),
                     max_body_bytes: fetch.max_bytes,
                     timeout: fetch.timeout.saturating_sub(spent),
+                    guard: fetch.guard.cloned(),
                     ..FetchRequest::new(fetch.url.clone())
                 })
                 .await;

@@ -6,10 +6,15 @@
 
 mod fetcher;
 mod hosts;
+#[cfg(test)]
+pub(crate) mod memory_net;
+pub(crate) mod percent;
 mod robots;
+mod robots_rules;
 mod turns;
 
 pub use fetcher::{Fetch, FetchSettings, Fetcher, Outcome};
 pub use hosts::Hosts;
-pub use robots::Robots;
+pub use robots::{Robots, SiteRules};
+pub use robots_rules::RobotsRules;
 pub use turns::{Turn, Turns};

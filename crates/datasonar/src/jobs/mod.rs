@@ -1,24 +1,32 @@
-//! Jobs from acceptance to result: cutting a request into tasks ([`UrlWriter`]), writing what a task found as segments
-//! ([`segment`]), and reading it back as a body ([`Results`]).
+//! Jobs from acceptance to result: checking a request ([`Terms`]), cutting it into tasks ([`UrlWriter`]), writing what a task
+//! found as segments ([`segment`]), and reading it back as a body ([`Results`]).
 
+mod blocking;
+pub mod members;
 mod options;
+mod request;
 mod results;
 pub mod segment;
 mod urls;
 
 use std::sync::Arc;
 
-use datasonar_net::AddressPolicy;
-use datasonar_store::{Idempotency, JobId, JobKind, NewJob, Scope, Store, StoreError, Submission, Webhook};
+use datasonar_store::{
+    FoundUrl, Idempotency, JobId, JobInput, JobKind, NewCrawl, NewJob, NewWork, Scope, Store, StoreError, Submission,
+    UrlKey, Webhook,
+};
 use url::Url;
 
-pub use options::{JobOptions, Payload, PayloadKind};
-pub use results::{ByteStream, Results, ResultsError};
-pub use urls::{JobUrls, UrlWriter, read_urls};
+pub use blocking::{blocking, permit};
+pub use options::{CrawlJob, JobOptions, Payload, PayloadKind};
+pub use request::{Asked, JobRequest, Pages, Terms, read_job};
+pub use results::{ByteStream, Position, ResultPage, Results, ResultsError};
+pub use urls::{UrlWriter, read_urls};
 
 use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
+    crawl::Keys,
     wake::Wake,
 };
 
@@ -32,7 +40,7 @@ pub struct Jobs {
     blobs: Blobs,
     clock: Arc<dyn Clock>,
     ids: Ids,
-    policy: AddressPolicy,
+    terms: Terms,
     wake: Wake,
 }
 
@@ -45,6 +53,9 @@ pub enum JobsError {
     /// The URLs could not be written.
     #[error(transparent)]
     Blobs(#[from] BlobsError),
+    /// A defect.
+    #[error("a thread panicked: {0}")]
+    Panicked(String),
 }
 
 /// A job to be accepted.
@@ -59,23 +70,35 @@ pub struct Submit {
     pub options: JobOptions,
     /// Its endpoint.
     pub webhook_url: Option<String>,
-    /// Its URLs.
-    pub urls: JobUrls,
+    /// What there is to do.
+    pub work: NewWork,
     /// The caller's idempotency key.
     pub idempotency: Option<Idempotency>,
 }
 
+/// What would be left of a job that is not accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    id: JobId,
+    has_blob: bool,
+}
+
+impl Trace {
+    /// Of a job to be accepted.
+    pub fn of(new: &Submit) -> Self {
+        Self { id: new.id, has_blob: matches!(new.work, NewWork::Listed { input: JobInput::Blob(_), .. }) }
+    }
+}
+
 impl Jobs {
     /// Accepts jobs into a store.
-    pub fn new(
-        store: Arc<dyn Store>,
-        blobs: Blobs,
-        clock: Arc<dyn Clock>,
-        ids: Ids,
-        policy: AddressPolicy,
-        wake: Wake,
-    ) -> Self {
-        Self { store, blobs, clock, ids, policy, wake }
+    pub fn new(store: Arc<dyn Store>, blobs: Blobs, clock: Arc<dyn Clock>, ids: Ids, terms: Terms, wake: Wake) -> Self {
+        Self { store, blobs, clock, ids, terms, wake }
+    }
+
+    /// What requests are checked against.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Makes the id of a job to be.
@@ -85,7 +108,30 @@ impl Jobs {
 
     /// Begins the URLs of a job.
     pub fn urls(&self, job: JobId) -> UrlWriter {
-        UrlWriter::new(self.blobs.clone(), job, self.policy.clone())
+        UrlWriter::new(self.blobs.clone(), job, self.terms.policy.clone())
+    }
+
+    /// Makes the URLs of a request durable, so that its job can be accepted.
+    ///
+    /// # Errors
+    /// When the blob storage fails.
+    pub async fn prepare(&self, scope: Scope, request: JobRequest) -> Result<Submit, JobsError> {
+        let JobRequest { pages, asked: Asked { options, webhook_url } } = request;
+        let (id, kind) = (self.mint(), pages.kind());
+        let urls = match pages {
+            Pages::One(url) => vec![url],
+            Pages::Listed(urls) => urls,
+            Pages::Site(crawl) => {
+                let work = NewWork::Crawl(first_step(crawl));
+                return Ok(Submit { id, scope, kind, options, webhook_url, work, idempotency: None });
+            }
+        };
+        let mut writer = self.urls(id);
+        let work = blocking(move || {
+            urls.iter().try_for_each(|url| writer.push(url))?;
+            writer.finish()
+        });
+        Ok(Submit { id, scope, kind, options, webhook_url, work: work.await?, idempotency: None })
     }
 
     /// Accepts a job: when this answers, it is durable.
@@ -93,33 +139,44 @@ impl Jobs {
     /// # Errors
     /// When the store fails, or the idempotency key was used with another request.
     pub async fn submit(&self, new: Submit) -> Result<Submission, JobsError> {
-        let id = new.id;
-        let has_blob = matches!(new.urls.input, datasonar_store::JobInput::Blob(_));
-        let submission = self
-            .store
-            .submit_job(NewJob {
-                id,
-                scope: new.scope,
-                kind: new.kind,
-                options: serde_json::to_string(&new.options).expect("options have string keys only"),
-                webhook: new.webhook_url.map(|url| Webhook { host: endpoint_host(&url), url }),
-                input: new.urls.input,
-                tasks: new.urls.tasks,
-                created_at: self.clock.now(),
-                idempotency: new.idempotency,
-            })
-            .await;
+        let trace = Trace::of(&new);
+        let submission = self.store.submit_job(self.row(new)).await;
         match &submission {
-            Ok(Submission::Accepted) => self.wake.tasks().notify_one(),
-            // Nothing will ever refer to these URLs. Where the outcome is unknown they are left to the sweep.
-            Ok(Submission::Repeated { .. }) | Err(StoreError::IdempotencyMismatch) if has_blob => {
-                if let Err(error) = self.blobs.delete_job(id).await {
-                    tracing::debug!(%error, "the URLs of a job that was not accepted were left to the sweep");
-                }
-            }
-            _ => {}
+            Ok(Submission::Accepted) => self.accepted(),
+            Ok(Submission::Repeated { .. }) | Err(StoreError::IdempotencyMismatch) => self.discard(trace).await,
+            // The outcome is unknown: what there may be of the job is left to the sweep.
+            Err(_) => {}
         }
         Ok(submission?)
+    }
+
+    /// The row of a job to be accepted now.
+    pub fn row(&self, new: Submit) -> NewJob {
+        NewJob {
+            id: new.id,
+            scope: new.scope,
+            kind: new.kind,
+            options: serde_json::to_string(&new.options).expect("options have string keys only"),
+            webhook: new.webhook_url.map(|url| Webhook { host: endpoint_host(&url), url }),
+            work: new.work,
+            created_at: self.clock.now(),
+            idempotency: new.idempotency,
+        }
+    }
+
+    /// Says that a job was accepted.
+    pub fn accepted(&self) {
+        self.wake.tasks().notify_one();
+    }
+
+    /// Deletes the URLs of a job that was not accepted: nothing will ever refer to them.
+    pub async fn discard(&self, trace: Trace) {
+        if !trace.has_blob {
+            return;
+        }
+        if let Err(error) = self.blobs.delete_job(trace.id).await {
+            tracing::debug!(%error, "the URLs of a job that was not accepted were left to the sweep");
+        }
     }
 
     /// Asks for a job's cancelling.
@@ -132,6 +189,15 @@ impl Jobs {
         self.wake.tasks().notify_one();
         Ok(())
     }
+}
+
+/// Where a crawl begins.
+fn first_step(crawl: CrawlJob) -> NewCrawl {
+    let keys = Keys { ignore_query: crawl.options.ignore_query_parameters };
+    let start = Url::parse(&crawl.start).expect("the start was parsed when the request was checked");
+    let key = UrlKey(keys.of(&start).0);
+    let start = FoundUrl { key, url: crawl.start, depth: 0, found_on: None };
+    NewCrawl { max_pages: crawl.options.max_pages, start }
 }
 
 /// The host and port of an endpoint, by which deliveries are kept apart: in lower case, without the default port.

@@ -5,7 +5,7 @@ use datasonar_store::JobId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::scrape::ScrapeOptions;
+use crate::{crawl::CrawlOptions, scrape::ScrapeOptions};
 
 /// A job's options, as stored with it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,19 @@ pub struct JobOptions {
     pub scrape: ScrapeOptions,
     /// What its webhook carries.
     pub payload: Payload,
+    /// What is asked of it, if it is a crawl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crawl: Option<CrawlJob>,
+}
+
+/// What is asked of a crawl.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrawlJob {
+    /// Where it begins.
+    pub start: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub options: CrawlOptions,
 }
 
 /// What a webhook carries: the whole result, or where to fetch it.

@@ -4,10 +4,10 @@
 //! the row before the first segment is read, and its bytes are the same however often it is read. A few segments at a
 //! time are in memory.
 
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
-use datasonar_store::{Job, JobId, JobKind, JobStatus, Segment, SegmentData, Store, StoreError};
+use datasonar_store::{FinishedTask, Job, JobId, JobKind, JobStatus, Segment, SegmentData, Store, StoreError};
 use futures::{
     FutureExt, StreamExt, TryStreamExt,
     stream::{self, BoxStream},
@@ -15,7 +15,7 @@ use futures::{
 use serde_json::Value;
 
 use super::{
-    JobOptions, Payload, URLS_PER_TASK,
+    JobOptions, Payload,
     segment::{self, JOINT},
 };
 use crate::{
@@ -54,6 +54,41 @@ pub enum ResultsError {
         /// The job.
         job: JobId,
     },
+}
+
+/// A place between the page results of a job: so many of a task's, and all of the tasks' before it. As text, a cursor.
+///
+/// The number of a result would not do: tasks of a crawl have as many results as pages turned out to be new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    seq: u32,
+    after: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.seq, self.after)
+    }
+}
+
+impl FromStr for Position {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (seq, after) = text.split_once('.').unwrap_or((text, ""));
+        Ok(Self { seq: seq.parse()?, after: after.parse()? })
+    }
+}
+
+/// Some page results of a job.
+#[derive(Debug)]
+pub struct ResultPage {
+    /// Each one's JSON.
+    pub results: Vec<Bytes>,
+    /// Where to go on.
+    pub next: Position,
+    /// Whether there are more for now.
+    pub has_more: bool,
 }
 
 /// Reads the results of jobs.
@@ -97,26 +132,32 @@ impl Results {
 
     /// The page results of a job that are finished so far, as one gapless run in order, a line each.
     pub fn ndjson(&self, job: &Job) -> ByteStream {
-        self.segments(job.id, 0).map_ok(|raw| lines(&raw)).boxed()
+        self.segments(job.id, 0).map_ok(|(_, raw)| lines(&raw)).boxed()
     }
 
-    /// The JSON of up to `limit` page results from the position `from` on, as far as they are finished without a gap.
+    /// Up to `limit` page results from a position on, as far as they are finished without a gap.
     ///
     /// # Errors
     /// When rows or segments cannot be read.
-    pub async fn page(&self, job: &Job, from: u64, limit: u32) -> Result<Vec<Bytes>, ResultsError> {
-        let Ok(seq) = u32::try_from(from / u64::from(URLS_PER_TASK)) else { return Ok(Vec::new()) };
-        let mut skip = usize::try_from(from % u64::from(URLS_PER_TASK)).expect("it is small");
-        let mut page = Vec::new();
-        let mut segments = self.segments(job.id, seq);
-        while page.len() < limit as usize {
-            let Some(raw) = segments.try_next().await? else { break };
+    pub async fn page(&self, job: &Job, from: Position, limit: u32) -> Result<ResultPage, ResultsError> {
+        let mut page = ResultPage { results: Vec::new(), next: from, has_more: false };
+        let mut at = Position { seq: from.seq, after: 0 };
+        let mut segments = self.segments(job.id, from.seq);
+        while let Some((seq, raw)) = segments.try_next().await? {
+            if seq != at.seq {
+                at = Position { seq, after: 0 };
+            }
             for line in split(&raw) {
-                if skip > 0 {
-                    skip -= 1;
-                } else if page.len() < limit as usize {
-                    page.push(raw.slice_ref(line));
+                at.after += 1;
+                if at.seq == from.seq && at.after <= from.after {
+                    continue;
                 }
+                if page.results.len() == limit as usize {
+                    page.has_more = true;
+                    return Ok(page);
+                }
+                page.results.push(raw.slice_ref(line));
+                page.next = at;
             }
         }
         Ok(page)
@@ -125,7 +166,7 @@ impl Results {
     /// All segments of an ended job, joined; an error when there are fewer than its row counts.
     fn joined(&self, job: &Job) -> ByteStream {
         let (id, expected) = (job.id, job.segments);
-        let counted = self.segments(job.id, 0).enumerate().map(|(n, raw)| raw.map(|raw| (n, raw)));
+        let counted = self.segments(job.id, 0).enumerate().map(|(n, raw)| raw.map(|(_, raw)| (n, raw)));
         let end = stream::once(async move { Ok((usize::MAX, Bytes::new())) });
         let mut seen = 0;
         counted
@@ -145,8 +186,8 @@ impl Results {
             .boxed()
     }
 
-    /// The raw bytes of a job's segments in order, from the task at `seq` on.
-    fn segments(&self, job: JobId, seq: u32) -> ByteStream {
+    /// The raw bytes of a job's segments in order, from the task at `seq` on, each with its task's `seq`.
+    fn segments(&self, job: JobId, seq: u32) -> BoxStream<'static, Result<(u32, Bytes), ResultsError>> {
         let store = self.store.clone();
         let rows = stream::try_unfold(Some(seq), move |seq| {
             let store = store.clone();
@@ -154,8 +195,9 @@ impl Results {
                 let Some(seq) = seq else { return Ok::<_, ResultsError>(None) };
                 let tasks = store.finished_tasks(job, seq, TASKS_AT_ONCE).await?;
                 let next = (tasks.len() == TASKS_AT_ONCE as usize).then_some(seq + TASKS_AT_ONCE);
-                let segments: Vec<Result<Segment, ResultsError>> =
-                    tasks.into_iter().flat_map(|task| task.segments).map(Ok).collect();
+                let of_task = |task: FinishedTask| task.segments.into_iter().map(move |segment| (task.seq, segment));
+                let segments: Vec<Result<(u32, Segment), ResultsError>> =
+                    tasks.into_iter().flat_map(of_task).map(Ok).collect();
                 Ok(Some((stream::iter(segments), next)))
             }
         });
@@ -163,7 +205,10 @@ impl Results {
         rows.try_flatten()
             .map(move |segment| {
                 let blobs = blobs.clone();
-                async move { read(&blobs, job, segment?).await }
+                async move {
+                    let (seq, segment) = segment?;
+                    Ok((seq, read(&blobs, job, segment).await?))
+                }
             })
             .buffered(SEGMENTS_AHEAD)
             .boxed()

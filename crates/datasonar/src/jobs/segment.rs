@@ -36,6 +36,8 @@ enum Slot {
     Waiting,
     Held(Bytes),
     Written,
+    /// Has no result.
+    Dropped,
 }
 
 /// A run of page results that is to become a segment.
@@ -62,6 +64,11 @@ impl Gathering {
         self.slots[index] = Slot::Held(json);
     }
 
+    /// The URL at `index` of the task has no page result.
+    pub fn drop_page(&mut self, index: usize) {
+        self.slots[index] = Slot::Dropped;
+    }
+
     /// How many bytes of page results are held in memory.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
@@ -72,11 +79,15 @@ impl Gathering {
         let mut runs: Vec<Run> = Vec::new();
         let mut follows = false;
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            if !matches!(slot, Slot::Held(_)) {
-                follows = false;
-                continue;
-            }
-            let Slot::Held(json) = std::mem::replace(slot, Slot::Written) else { unreachable!("it was just seen") };
+            let json = match slot {
+                Slot::Held(json) => std::mem::take(json),
+                Slot::Dropped => continue,
+                Slot::Waiting | Slot::Written => {
+                    follows = false;
+                    continue;
+                }
+            };
+            *slot = Slot::Written;
             match runs.last_mut() {
                 Some(run) if follows => run.results.push(json),
                 _ => runs.push(Run { first: self.first + index as u64, results: vec![json] }),

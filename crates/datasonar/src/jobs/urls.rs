@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use datasonar_net::AddressPolicy;
-use datasonar_store::{ClaimedTask, JobId, JobInput, NewTask};
+use datasonar_store::{JobId, JobInput, NewTask, NewWork, TaskInput, TaskLease};
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -36,13 +36,6 @@ pub struct UrlWriter {
     tasks: Vec<NewTask>,
     count: u64,
     has_valid: bool,
-}
-
-/// All URLs of a job, durable.
-#[derive(Debug)]
-pub struct JobUrls {
-    pub(super) input: JobInput,
-    pub(super) tasks: Vec<NewTask>,
 }
 
 impl UrlWriter {
@@ -95,16 +88,17 @@ impl UrlWriter {
     ///
     /// # Errors
     /// When the blob storage fails.
-    pub fn finish(mut self) -> Result<JobUrls, JobsError> {
+    pub fn finish(mut self) -> Result<NewWork, JobsError> {
         self.end_task()?;
         let tasks = std::mem::take(&mut self.tasks);
         if self.upload.is_none() && self.frames.len() <= INLINE_BYTES {
-            return Ok(JobUrls { input: JobInput::Inline(std::mem::take(&mut self.frames)), tasks });
+            let input = JobInput::Inline(std::mem::take(&mut self.frames));
+            return Ok(NewWork::Listed { input, tasks });
         }
         self.flush()?;
         let upload = self.upload.take().expect("flushing began the upload");
         self.runtime.block_on(upload.finish())?;
-        Ok(JobUrls { input: JobInput::Blob(input_key(self.job)), tasks })
+        Ok(NewWork::Listed { input: JobInput::Blob(input_key(self.job)), tasks })
     }
 
     fn end_task(&mut self) -> Result<(), JobsError> {
@@ -151,16 +145,23 @@ impl Drop for UrlWriter {
 ///
 /// # Errors
 /// When they cannot be read; [`BlobsError::Missing`] also when they are damaged.
-pub async fn read_urls(blobs: &Blobs, task: &ClaimedTask) -> Result<Vec<String>, BlobsError> {
-    let frame = match &task.input {
-        JobInput::Inline(bytes) => Bytes::copy_from_slice(bytes),
-        JobInput::Blob(key) => blobs.get_range(key, task.input_offset, task.input_bytes.into()).await?,
+pub async fn read_urls(
+    blobs: &Blobs,
+    lease: TaskLease,
+    input: &TaskInput,
+    count: u32,
+) -> Result<Vec<String>, BlobsError> {
+    let frame = match input {
+        TaskInput::Found(urls) => return Ok(urls.iter().map(|found| found.url.clone()).collect()),
+        TaskInput::Range { input: JobInput::Inline(bytes), .. } => Bytes::copy_from_slice(bytes),
+        TaskInput::Range { input: JobInput::Blob(key), offset, bytes } => {
+            blobs.get_range(key, *offset, (*bytes).into()).await?
+        }
     };
     let urls: Option<Vec<String>> =
         zstd::stream::decode_all(&frame[..]).ok().and_then(|array| serde_json::from_slice(&array).ok());
-    urls.filter(|urls| urls.len() == task.urls as usize).ok_or_else(|| BlobsError::Missing {
-        key: format!("{} (task {}, damaged)", input_key(task.lease.job), task.lease.seq),
-    })
+    urls.filter(|urls| urls.len() == count as usize)
+        .ok_or_else(|| BlobsError::Missing { key: format!("{} (task {}, damaged)", input_key(lease.job), lease.seq) })
 }
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    async fn write(count: usize) -> (Blobs, JobUrls) {
+    async fn write(count: usize) -> (Blobs, JobInput, Vec<NewTask>) {
         let blobs = Blobs::over(Arc::new(object_store::memory::InMemory::new()));
         let mut writer = UrlWriter::new(blobs.clone(), JobId(Uuid::from_u128(1)), AddressPolicy::public_only());
         let urls = tokio::task::spawn_blocking(move || {
@@ -180,23 +181,24 @@ mod tests {
             }
             writer.finish().unwrap()
         });
-        (blobs, urls.await.unwrap())
+        let NewWork::Listed { input, tasks } = urls.await.unwrap() else { panic!("it is a list") };
+        (blobs, input, tasks)
     }
 
     #[tokio::test]
     async fn a_short_list_stays_in_the_row() {
-        let (_, urls) = write(101).await;
-        assert!(matches!(urls.input, JobInput::Inline(_)));
-        assert_eq!(urls.tasks.iter().map(|task| task.urls).collect::<Vec<_>>(), [100, 1]);
+        let (_, input, tasks) = write(101).await;
+        assert!(matches!(input, JobInput::Inline(_)));
+        assert_eq!(tasks.iter().map(|task| task.urls).collect::<Vec<_>>(), [100, 1]);
     }
 
     #[tokio::test]
     async fn a_long_list_is_uploaded_and_read_back_by_range() {
-        let (blobs, urls) = write(250_001).await;
-        let JobInput::Blob(key) = &urls.input else { panic!("it is too long for a row") };
-        assert_eq!(urls.tasks.len(), 2_501);
+        let (blobs, input, tasks) = write(250_001).await;
+        let JobInput::Blob(key) = &input else { panic!("it is too long for a row") };
+        assert_eq!(tasks.len(), 2_501);
         for seq in [0, 1, 1_234, 2_500] {
-            let task = urls.tasks[seq];
+            let task = tasks[seq];
             let frame = blobs.get_range(key, task.input_offset, task.input_bytes.into()).await.unwrap();
             let read: Vec<String> = serde_json::from_slice(&zstd::stream::decode_all(&frame[..]).unwrap()).unwrap();
             assert_eq!(read.len(), task.urls as usize);

@@ -2,10 +2,12 @@
 //! records; rows are truth, so that any of them may die anywhere.
 
 mod attempt;
+mod crawl;
 mod dispatcher;
 mod health;
 mod janitor;
 mod replayer;
+mod scheduler;
 mod task;
 mod worker;
 
@@ -13,6 +15,7 @@ pub use dispatcher::{Dispatcher, DispatcherParts};
 pub use health::{Health, steady};
 pub use janitor::{Janitor, JanitorParts};
 pub use replayer::{Replayer, ReplayerParts};
+pub use scheduler::{Scheduler, SchedulerParts};
 pub use task::Tools;
 pub use worker::{Worker, WorkerParts};
 

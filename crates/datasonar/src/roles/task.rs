@@ -5,6 +5,7 @@
 //! Everything it wrote becomes real in one transaction at the end. Dying before that costs the work, never a result.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,19 +13,26 @@ use std::{
     time::Duration,
 };
 
-use datasonar_store::{ClaimedTask, DeliveryId, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError};
+use datasonar_store::{
+    ClaimedTask, DeliveryId, Discovery, DroppedPage, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError,
+    TaskInput,
+};
 use futures::{StreamExt, future::try_join_all, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{
+    crawl::Crawl,
     health::{Health, steady},
     worker::Waiting,
 };
 use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
+    crawl::{Scope, Sites},
     jobs::{JobOptions, read_urls, segment::Gathering},
-    scrape::{Limits, PageError, Plan, Scraped, Scraper, Target},
+    scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
     wake::Wake,
 };
 
@@ -54,6 +62,25 @@ pub struct Tools {
     pub retention: Duration,
     /// Bytes of results held by all tasks.
     pub held_bytes: AtomicUsize,
+    /// What is known of sites.
+    pub sites: Sites,
+}
+
+/// Why a task could not be done.
+#[derive(Debug, thiserror::Error)]
+enum TaskError {
+    #[error(transparent)]
+    Blobs(#[from] BlobsError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a task came to.
+struct Worked {
+    segments: Vec<Segment>,
+    tally: Tally,
+    dropped: Vec<DroppedPage>,
+    discovery: Discovery,
 }
 
 /// A task that is being worked on.
@@ -86,11 +113,17 @@ impl OpenTask {
     pub(super) async fn run(mut self) {
         let lease = self.claimed.lease;
         let worked = self.work().await;
-        let (segments, tally) = match worked {
+        let worked = match worked {
             Ok(worked) => worked,
+            Err(TaskError::Store(StoreError::LeaseLost)) => {
+                tracing::warn!(job = %lease.job, task = lease.seq, "the task was taken by somebody else");
+                return;
+            }
             Err(error) => {
                 tracing::error!(job = %lease.job, task = lease.seq, %error, "the task could not be done");
-                self.health.fail("blobs", "the blob storage does not work");
+                if matches!(error, TaskError::Blobs(_)) {
+                    self.health.fail("blobs", "the blob storage does not work");
+                }
                 // Given back after a pause, so that a task that cannot be done does not go round and round.
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 let _ = self.tools.store.release_tasks(vec![lease]).await;
@@ -98,7 +131,7 @@ impl OpenTask {
             }
         };
         self.health.mend("blobs");
-        let finish = self.finish(segments, tally);
+        let finish = self.finish(worked);
         let finished = steady(&self.health, "worker", || self.tools.store.finish_task(finish.clone()));
         match finished.await {
             Ok(Finish::Task) => {}
@@ -115,54 +148,126 @@ impl OpenTask {
         }
     }
 
-    async fn work(&mut self) -> Result<(Vec<Segment>, Tally), BlobsError> {
+    async fn work(&mut self) -> Result<Worked, TaskError> {
         let tools = self.tools.clone();
-        let urls = read_urls(&tools.blobs, &self.claimed).await?;
-        let plan = self.plan();
+        let urls = read_urls(&tools.blobs, self.claimed.lease, &self.claimed.input, self.claimed.urls).await?;
+        let (plan, crawl) = match self.plan().await {
+            Ok((plan, crawl)) => (Ok(plan), crawl),
+            Err(error) => (Err(error), None),
+        };
+        let found = match &self.claimed.input {
+            TaskInput::Found(found) => &found[..],
+            TaskInput::Range { .. } => &[],
+        };
         let lane = self.claimed.lease.job.0;
-        let mut pages: FuturesUnordered<_> = urls
-            .iter()
-            .enumerate()
-            .map(|(index, url)| {
-                let (plan, cancelled, scraper) = (&plan, &self.cancelled, &tools.scraper);
-                async move {
-                    let scraped = match plan {
-                        _ if cancelled.is_cancelled() => Scraped::cancelled(url),
-                        Ok(plan) => scraper.scrape(Target { url, lane }, plan, cancelled).await,
-                        Err(error) => Scraped::failed(url, error.clone()),
-                    };
-                    (index, scraped)
-                }
-            })
-            .collect();
         let mut tally = Tally::default();
         let mut segments = Vec::new();
         let mut gathering = Gathering::new(self.claimed.first, self.claimed.urls);
         let mut held = HeldBytes { all: &tools.held_bytes, own: 0 };
-        while let Some((index, scraped)) = pages.next().await {
-            self.waiting.done();
-            tally.count(&scraped);
-            gathering.take(index, scraped.json);
-            if held.grow_to(gathering.held_bytes()) {
-                segments.extend(self.write(&mut gathering).await?);
-                held.grow_to(0);
+        let mut pages: FuturesUnordered<_> = urls
+            .iter()
+            .enumerate()
+            .map(|(index, url)| {
+                let (plan, crawl, cancelled, scraper) = (&plan, crawl.as_ref(), &self.cancelled, &tools.scraper);
+                let origin = found.get(index).map(|url| Origin { depth: url.depth, found_on: url.found_on.as_deref() });
+                let target = Target { url, lane, origin };
+                async move {
+                    let mut scraped = match plan {
+                        _ if cancelled.is_cancelled() => Scraped::cancelled(target),
+                        Ok(plan) => scraper.scrape(target, plan, cancelled).await,
+                        Err(error) => Scraped::failed(target, error.clone()),
+                    };
+                    let is_disallowed =
+                        scraped.error.as_ref().is_some_and(|error| error.code == ErrorCode::RobotsDisallowed);
+                    let is_kept = match (crawl, scraped.facts.take()) {
+                        (Some(crawl), Some(facts)) => crawl.page(index, *facts).await?,
+                        (Some(crawl), None) if is_disallowed => crawl.disallowed(index),
+                        _ => true,
+                    };
+                    Ok::<_, TaskError>((index, is_kept.then_some(scraped)))
+                }
+            })
+            .collect();
+        {
+            let mut are_sitemaps_read = false;
+            let mut sitemaps = pin!(async {
+                match &crawl {
+                    Some(crawl) => crawl.sitemaps().await,
+                    None => Ok(()),
+                }
+            });
+            loop {
+                let page = tokio::select! {
+                    Some(page) = pages.next() => page?,
+                    read = &mut sitemaps, if !are_sitemaps_read => {
+                        read?;
+                        are_sitemaps_read = true;
+                        continue;
+                    }
+                    else => break,
+                };
+                self.waiting.done();
+                match page {
+                    (index, Some(scraped)) => {
+                        tally.count(&scraped);
+                        gathering.take(index, scraped.json);
+                    }
+                    (index, None) => {
+                        gathering.drop_page(index);
+                    }
+                }
+                if held.grow_to(gathering.held_bytes()) {
+                    segments.extend(self.write(&mut gathering).await?);
+                    held.grow_to(0);
+                }
             }
         }
+        drop(pages);
         segments.extend(self.write(&mut gathering).await?);
         segments.sort_by_key(|segment| segment.first);
-        Ok((segments, tally))
+        let (discovery, dropped) = crawl.map(Crawl::into_parts).unwrap_or_default();
+        Ok(Worked { segments, tally, dropped, discovery })
     }
 
     /// The job's options, made ready. They were checked when the job was accepted; the operator's limits may have
     /// changed since.
-    fn plan(&self) -> Result<Arc<Plan>, PageError> {
+    async fn plan(&self) -> Result<(Arc<Plan>, Option<Crawl>), PageError> {
         let refused = |detail: String| PageError::new(crate::scrape::ErrorCode::Internal, detail);
         let options: JobOptions = serde_json::from_str(&self.claimed.options)
             .map_err(|_| refused("the job's options cannot be read".to_owned()))?;
-        Plan::new(&options.scrape, &self.tools.limits).map(Arc::new).map_err(|errors| {
-            let first = errors.first().map(|error| format!("{}: {}", error.pointer, error.detail));
-            refused(format!("the job's options are not allowed any more: {}", first.unwrap_or_default()))
-        })
+        let not_allowed = |error: Option<String>| {
+            refused(format!("the job's options are not allowed any more: {}", error.unwrap_or_default()))
+        };
+        let plan = Plan::new(&options.scrape, &self.tools.limits).map_err(|errors| {
+            not_allowed(errors.first().map(|error| format!("{}: {}", error.pointer, error.detail)))
+        })?;
+        let (Some(asked), TaskInput::Found(urls)) = (options.crawl, &self.claimed.input) else {
+            return Ok((Arc::new(plan), None));
+        };
+        let sites = self.tools.sites.clone();
+        let start = Url::parse(&asked.start).map_err(|_| not_allowed(None))?;
+        let scope = Scope::new(&start, &asked.options).map_err(|errors| {
+            not_allowed(errors.first().map(|error| format!("{}: {}", error.pointer, error.detail)))
+        })?;
+        let lease = self.claimed.lease;
+        let mut gap = asked.options.delay();
+        if options.scrape.respect_robots != Some(false) && !self.cancelled.is_cancelled() {
+            gap = gap.max(sites.robots.rules(&start, lease.job.0).await.crawl_delay().unwrap_or_default());
+        }
+        let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap));
+        let crawl = Crawl {
+            lease,
+            store: self.tools.store.clone(),
+            health: self.health.clone(),
+            sites,
+            scope: Arc::new(scope),
+            options: asked.options,
+            plan: plan.clone(),
+            urls: urls.clone(),
+            cancelled: self.cancelled.clone(),
+            told: Mutex::default(),
+        };
+        Ok((plan, Some(crawl)))
     }
 
     async fn write(&self, gathering: &mut Gathering) -> Result<Vec<Segment>, BlobsError> {
@@ -170,7 +275,8 @@ impl OpenTask {
         try_join_all(gathering.drain().into_iter().map(|run| run.write(&self.tools.blobs, lease))).await
     }
 
-    fn finish(&self, segments: Vec<Segment>, tally: Tally) -> FinishTask {
+    fn finish(&self, worked: Worked) -> FinishTask {
+        let Worked { segments, tally, dropped, discovery } = worked;
         let is_single = self.claimed.kind == JobKind::Scrape;
         let page_error = tally
             .error
@@ -183,6 +289,8 @@ impl OpenTask {
             failed: tally.failed,
             time_ms: tally.time_ms,
             page_error,
+            dropped,
+            discovery,
             delivery: DeliveryId(self.tools.ids.uuid()),
             now: self.tools.clock.now(),
             retention: self.tools.retention,

@@ -8,4 +8,4 @@ mod scraper;
 
 pub use options::{FieldError, Formats, Limits, Plan, Render, ScrapeOptions};
 pub use page_result::{Content, ErrorCode, Metadata, PageContent, PageError, PageLink, PageResult, PageStatus};
-pub use scraper::{Scraped, Scraper, ScraperParts, Target};
+pub use scraper::{Origin, PageFacts, Scraped, Scraper, ScraperParts, Target};

@@ -173,12 +173,27 @@ pub struct Plan {
     pub respect_robots: bool,
     /// The least time between two requests to a host.
     pub gap: Duration,
+    /// Whether what a crawl goes on from is wanted of each page.
+    pub is_crawl: bool,
 }
 
 /// The longest `timeout` that may be asked for, in seconds.
 const MAX_TIMEOUT_SECONDS: u64 = 300;
 
 impl Plan {
+    /// The same for the pages of a crawl: robots.txt binds unless it is said otherwise, and links are wanted. `agent` is the
+    /// crawler's product token.
+    #[must_use]
+    pub fn for_crawl(self, options: &ScrapeOptions, agent: &str, gap: Duration) -> Self {
+        Self {
+            extract: self.extract.with_crawl_facts(agent),
+            respect_robots: options.respect_robots.unwrap_or(true),
+            gap,
+            is_crawl: true,
+            ..self
+        }
+    }
+
     /// Checks options.
     ///
     /// # Errors
@@ -226,6 +241,7 @@ impl Plan {
                 render: options.render,
                 respect_robots: options.respect_robots.unwrap_or(false),
                 gap: Duration::ZERO,
+                is_crawl: false,
             }),
             _ => Err(errors),
         }

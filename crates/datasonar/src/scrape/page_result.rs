@@ -26,6 +26,12 @@ pub struct PageResult {
     pub error: Option<PageError>,
     /// How long the page took, in milliseconds.
     pub time_ms: u64,
+    /// Of a crawl: how many links the page is from the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u32>,
+    /// Of a crawl: the page or sitemap that named it first; missing for the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_on: Option<String>,
 }
 
 /// Whether a page gave content.
@@ -212,6 +218,8 @@ impl PageResult {
             metadata: None,
             error: Some(error),
             time_ms,
+            depth: None,
+            found_on: None,
         }
     }
 

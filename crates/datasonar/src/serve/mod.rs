@@ -29,12 +29,16 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids, SystemClock},
     config::{Role, Settings},
+    crawl::{SitemapReader, Sites},
     crypto::{CryptoError, Sealer},
     fetch::{FetchSettings, Fetcher, Robots},
-    jobs::{Jobs, Results},
+    jobs::{Jobs, Results, Terms},
+    mapper::Mapper,
     roles::{
-        Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Tools, Worker, WorkerParts,
+        Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
+        Tools, Worker, WorkerParts,
     },
+    schedules::Schedules,
     scrape::{Limits, Scraper, ScraperParts},
     wake::Wake,
     webhook::{
@@ -186,12 +190,15 @@ fn build(
         },
         seams.ids.clone(),
     );
+    let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
+    let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
     let scraper = Scraper::new(ScraperParts {
-        robots: Robots::new(fetcher.clone(), &settings.fetch_user_agent),
+        robots,
         fetcher,
         policy: policy.clone(),
         cpus: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
     });
+    let scraper = Arc::new(scraper);
     let wake = Wake::default();
     let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
     let results = Results::new(store.clone(), blobs.clone());
@@ -203,6 +210,9 @@ fn build(
         ids: ids.clone(),
         timeout: settings.webhook_timeout,
     });
+    let public_url: Arc<str> = public_url.trim_end_matches('/').into();
+    let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
+    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, wake.clone());
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),
@@ -212,11 +222,14 @@ fn build(
             sender,
             retention: settings.result_retention,
         },
-        jobs: Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), policy.clone(), wake.clone()),
+        schedules: Schedules::new(store.clone(), jobs.clone(), clock.clone(), ids.clone(), wake.clone()),
+        jobs,
         results,
-        scraper: Arc::new(scraper),
+        mapper: Mapper { sites: sites.clone(), scraper: scraper.clone(), limits: limits(&settings) },
+        scraper,
+        sites,
         not_ready: health.watch(),
-        public_url: public_url.trim_end_matches('/').into(),
+        public_url,
         settings,
         store,
         blobs,
@@ -226,6 +239,11 @@ fn build(
         policy,
         wake,
     })
+}
+
+/// The bounds of a request's options.
+fn limits(settings: &Settings) -> Limits {
+    Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes }
 }
 
 /// How many files this process may have open: as many as it may allow itself. A connection is a file.
@@ -266,6 +284,7 @@ impl Server {
             self.loops.spawn(self.replayer().run(self.stop.clone()));
         }
         if settings.roles.contains(&Role::Scheduler) {
+            self.loops.spawn(self.scheduler().run(self.stop.clone()));
             self.loops.spawn(self.janitor().run(self.stop.clone()));
         }
     }
@@ -286,10 +305,21 @@ impl Server {
                 clock: app.clock.clone(),
                 ids: app.ids.clone(),
                 wake: app.wake.clone(),
-                limits: Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes },
+                limits: limits(settings),
                 retention: settings.result_retention,
                 held_bytes: AtomicUsize::new(0),
+                sites: app.sites.clone(),
             }),
+        })
+    }
+
+    fn scheduler(&self) -> Scheduler {
+        Scheduler::new(SchedulerParts {
+            store: self.app.store.clone(),
+            schedules: self.app.schedules.clone(),
+            clock: self.app.clock.clone(),
+            wake: self.app.wake.clone(),
+            health: self.health.clone(),
         })
     }
 

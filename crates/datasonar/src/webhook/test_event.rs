@@ -72,6 +72,8 @@ impl TestEvents {
             metadata: None,
             error: None,
             time_ms: 1,
+            depth: None,
+            found_on: None,
         };
         let mut gathering = Gathering::new(0, 1);
         gathering.take(0, serde_json::to_vec(&page).expect("it has string keys only").into());

@@ -6,7 +6,11 @@
 
 mod access;
 mod bodies;
+mod commands;
+mod crawls;
 mod description;
+#[path = "../support/generated.rs"]
+mod generated;
 mod hostile;
 mod jobs;
 mod listening;
@@ -15,6 +19,7 @@ mod payloads;
 mod replays;
 mod restart;
 mod retention;
+mod schedules;
 mod server;
 mod verify;
 mod waiting;

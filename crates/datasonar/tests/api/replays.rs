@@ -15,7 +15,7 @@ const BATCH: &str = "/v1/scrape/batch/async";
 const REPLAY: &str = "/v1/deliveries/replay";
 
 /// Deliveries of jobs with one page each, all of which have failed for good: their endpoint is gone.
-async fn dead_letters(server: &Server, url: &str, endpoint: &str, count: usize) -> Vec<String> {
+pub(crate) async fn dead_letters(server: &Server, url: &str, endpoint: &str, count: usize) -> Vec<String> {
     let mut jobs = Vec::new();
     for _ in 0..count {
         jobs.push(server.queue(BATCH, &json!({"urls": [url], "webhook_url": endpoint})).await);

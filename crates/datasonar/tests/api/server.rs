@@ -182,8 +182,14 @@ impl Server {
 
     /// Stops it and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|setup| setup).await
+    }
+
+    /// Stops it and starts it again on the same data, with what `change` does in between.
+    pub(crate) async fn restart_with(self, change: impl FnOnce(Setup) -> Setup) -> Self {
         let Self { setup, running, production, sandbox, .. } = self;
         running.stop().await;
+        let setup = change(setup);
         let running = setup.run().await;
         assert!(running.first_keys.is_none());
         Self::new(setup, running, production, sandbox)
@@ -315,6 +321,11 @@ impl Call {
         self
     }
 
+    /// Goes elsewhere with what it has.
+    pub(crate) fn to(self, method: Method, path: &str) -> Self {
+        Self { method, path: path.to_owned(), ..self }
+    }
+
     /// Uses another key.
     pub(crate) fn key(self, key: &str) -> Self {
         self.header("authorization", &format!("Bearer {key}"))
@@ -360,6 +371,12 @@ impl Answer {
     pub(crate) fn is(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
         self.json()
+    }
+
+    /// It has this status and no body.
+    #[track_caller]
+    pub(crate) fn is_empty(&self, status: u16) {
+        assert_eq!((self.status.as_u16(), self.body.len()), (status, 0), "{}", String::from_utf8_lossy(&self.body));
     }
 
     /// Its problem is 422, and one of its errors is that of a field. Answers what is wrong with it.

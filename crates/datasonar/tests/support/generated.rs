@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "tests and benchmarks each use their part")]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     fmt::Write as _,
     io::Write as _,
     sync::{
@@ -39,6 +39,8 @@ pub(crate) struct Shape {
     pub(crate) alias_every: usize,
     /// Every so many-th page is answered with 404; 0 for none.
     pub(crate) missing_every: usize,
+    /// Whether the home page leads to a page below `/private/` by a redirect.
+    pub(crate) leads_to_private: bool,
     /// Whether the home page leads to traps.
     pub(crate) has_traps: bool,
     /// How long a page's text is, in bytes.
@@ -56,6 +58,7 @@ impl Shape {
             orphan_every: 0,
             alias_every: 0,
             missing_every: 0,
+            leads_to_private: false,
             has_traps: false,
             text: 400,
         }
@@ -63,7 +66,14 @@ impl Shape {
 
     /// Some of everything.
     pub(crate) const fn mixed(pages: usize) -> Self {
-        Self { private_every: 17, orphan_every: 29, alias_every: 7, missing_every: 31, ..Self::plain(pages) }
+        Self {
+            private_every: 17,
+            orphan_every: 29,
+            alias_every: 7,
+            missing_every: 31,
+            leads_to_private: true,
+            ..Self::plain(pages)
+        }
     }
 
     fn is_nth(self, page: usize, every: usize) -> bool {
@@ -82,8 +92,8 @@ impl Shape {
         self.is_nth(page, self.missing_every)
     }
 
-    fn has_alias(self, page: usize) -> bool {
-        self.is_nth(page, self.alias_every)
+    pub(crate) fn has_alias(self, page: usize) -> bool {
+        self.is_nth(page, self.alias_every) && !self.is_private(page) && !self.is_missing(page) && !self.is_orphan(page)
     }
 
     /// The path of a page.
@@ -125,7 +135,6 @@ impl Shape {
             }
         }
         // Depths in the queue never fall, but for the sitemap's pages at its start.
-        let mut queue: VecDeque<_> = queue.drain(..).collect();
         queue.make_contiguous().sort_by_key(|(_, depth)| *depth);
         while let Some((page, depth)) = queue.pop_front() {
             if max_depth.is_some_and(|most| depth >= most) {
@@ -135,8 +144,8 @@ impl Shape {
                 if robots && self.is_private(to) {
                     continue;
                 }
-                if !found.contains_key(&to) {
-                    found.insert(to, depth + 1);
+                if let Entry::Vacant(entry) = found.entry(to) {
+                    entry.insert(depth + 1);
                     let at = queue.partition_point(|(_, other)| *other <= depth + 1);
                     queue.insert(at, (to, depth + 1));
                 }
@@ -262,7 +271,9 @@ impl Serving {
             write!(maps, "<sitemap><loc>http://127.0.0.1:{}/{map}</loc></sitemap>", self.port).unwrap();
             maps
         });
-        format!(r#"<?xml version="1.0"?><sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{maps}</sitemapindex>"#)
+        format!(
+            r#"<?xml version="1.0"?><sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{maps}</sitemapindex>"#
+        )
     }
 
     /// Names the pages that nothing links to, compressed.
@@ -294,6 +305,10 @@ impl Serving {
                 write!(html, " <a href=\"/go/{to}\">moved</a> <a href=\"{}?from={page}\">alias</a>", shape.path(to))
                     .unwrap();
             }
+        }
+        if page == 0 && shape.leads_to_private {
+            // Whoever follows it comes where robots.txt forbids.
+            write!(html, "<li><a href=\"/go/{}\">forbidden</a>", shape.private_every).unwrap();
         }
         if page == 0 && shape.has_traps {
             for trap in ["/calendar/2026/1", "/deep/", "/loop/1", "/many", "/session"] {
@@ -333,7 +348,7 @@ impl Serving {
                     .body(Full::default())
                     .unwrap();
             }
-            ["many"] => (0..1_000_000).fold(String::new(), |mut all, n| {
+            ["many"] => (0..100_000).fold(String::new(), |mut all, n| {
                 write!(all, "<a href=/many/{n}>").unwrap();
                 all
             }),

@@ -1,24 +1,26 @@
 //! Calls of the API.
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions, FetchErrorKind, ResponseBody};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::cli::paint::bar;
+
 /// The longest answer that is read whole.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// How often a job is looked at while it is waited for.
+/// How often what is waited for is looked at.
 const POLL: Duration = Duration::from_millis(200);
-/// How long a server may be away while a job is waited for: long enough to be started again.
+/// How long a server may be away while something is waited for: long enough to be started again.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long looking at a job may take.
+/// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Which server to talk to, and as whom.
@@ -28,7 +30,14 @@ pub struct Server {
     #[arg(long, env = "DATASONAR_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     pub server: Url,
     /// An API key
-    #[arg(long, env = "DATASONAR_API_KEY", hide_env_values = true, value_name = "KEY", default_value = "")]
+    #[arg(
+        long,
+        env = "DATASONAR_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub api_key: String,
 }
 
@@ -143,9 +152,12 @@ impl Api {
     /// # Errors
     /// As [`Api::json`].
     pub async fn job(&self, id: &str) -> Result<Value, ApiError> {
-        let path = format!("/v1/jobs/{id}");
-        let job = tokio::time::timeout(LOOK_WITHIN, self.json(Method::GET, &path, None)).await;
-        job.unwrap_or_else(|_| {
+        self.look(&job_path(id)).await
+    }
+
+    async fn look(&self, path: &str) -> Result<Value, ApiError> {
+        let found = tokio::time::timeout(LOOK_WITHIN, self.json(Method::GET, path, None)).await;
+        found.unwrap_or_else(|_| {
             let reason = format!("no answer within {LOOK_WITHIN:?}");
             Err(ApiError::Unreachable { server: self.server.server.clone(), reason })
         })
@@ -157,18 +169,8 @@ impl Api {
     /// # Errors
     /// As [`Api::json`].
     pub async fn wait(&self, id: &str, mut each: impl AsyncFnMut(&Value)) -> Result<Value, ApiError> {
-        let bar = progress_bar();
-        let mut seen = Instant::now();
-        loop {
-            let job = match self.job(id).await {
-                Err(error) if error.is_passing() && seen.elapsed() < PATIENCE => {
-                    bar.set_message("the server is away");
-                    tokio::time::sleep(POLL).await;
-                    continue;
-                }
-                job => job?,
-            };
-            seen = Instant::now();
+        let bar = bar("  {bar:32.cyan/dim} {pos}/{len} pages  {per_sec}  {eta} left  {msg}", 0);
+        let has_ended = async |job: &Value| {
             let count = |name: &str| job["progress"][name].as_u64().unwrap_or(0);
             bar.set_length(count("total"));
             bar.set_position(count("succeeded") + count("failed"));
@@ -176,10 +178,37 @@ impl Api {
                 0 => String::new(),
                 failed => format!("{failed} failed"),
             });
-            each(&job).await;
-            if job["completed_at"].is_string() {
+            each(job).await;
+            job["completed_at"].is_string()
+        };
+        self.until(&job_path(id), &bar, has_ended).await
+    }
+
+    /// Looks at something until that is as it should be; then the bar is cleared. A server that is away for a moment is
+    /// waited for.
+    ///
+    /// # Errors
+    /// As [`Api::json`].
+    pub(super) async fn until(
+        &self,
+        path: &str,
+        bar: &ProgressBar,
+        mut is_it: impl AsyncFnMut(&Value) -> bool,
+    ) -> Result<Value, ApiError> {
+        let mut seen = Instant::now();
+        loop {
+            let found = match self.look(path).await {
+                Err(error) if error.is_passing() && seen.elapsed() < PATIENCE => {
+                    bar.set_message("the server is away");
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+                found => found?,
+            };
+            seen = Instant::now();
+            if is_it(&found).await {
                 bar.finish_and_clear();
-                return Ok(job);
+                return Ok(found);
             }
             tokio::time::sleep(POLL).await;
         }
@@ -189,29 +218,63 @@ impl Api {
     ///
     /// # Errors
     /// When the server cannot be reached, or refuses, or the stream breaks, or `take` fails.
-    pub async fn results(&self, id: &str, mut take: impl FnMut(&[u8]) -> std::io::Result<()>) -> anyhow::Result<()> {
+    pub async fn results(&self, id: &str, take: impl FnMut(&[u8]) -> std::io::Result<()>) -> anyhow::Result<()> {
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/x-ndjson"))]);
-        let response = self.call(Method::GET, &format!("/v1/jobs/{id}/results"), headers, None).await?;
-        if !response.status().is_success() {
-            accept(response).await?;
-            return Ok(());
-        }
-        let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| anyhow::anyhow!("the results broke off: {}", error.message))?;
-            if let Some(bytes) = frame.data_ref() {
-                take(bytes)?;
-            }
-        }
-        Ok(())
+        let response = self.open(&format!("{}/results", job_path(id)), headers).await?;
+        pour(response, "the results", take).await
     }
+
+    /// Begins to read an answer that need not be JSON; a refusal becomes an error.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or refuses.
+    pub(in crate::cli) async fn open(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let response = self.call(Method::GET, path, headers, None).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        accept(response).await?;
+        Err(ApiError::Unexpected("the server has nothing to say".to_owned()))
+    }
+}
+
+fn job_path(id: &str) -> String {
+    format!("/v1/jobs/{id}")
+}
+
+/// How long an answer is, if it says so.
+pub(in crate::cli) fn length_of(response: &Response<ResponseBody>) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Passes the bytes of an answer on as they come.
+///
+/// # Errors
+/// When they break off, or `take` fails.
+pub(super) async fn pour(
+    response: Response<ResponseBody>,
+    what: &str,
+    mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| anyhow::anyhow!("{what} broke off: {}", error.message))?;
+        if let Some(bytes) = frame.data_ref() {
+            take(bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads an answer that is JSON; a refusal becomes an error.
 ///
 /// # Errors
 /// When it is a refusal, or something else.
-pub(in crate::cli) async fn accept(response: Response<ResponseBody>) -> Result<Value, ApiError> {
+pub(super) async fn accept(response: Response<ResponseBody>) -> Result<Value, ApiError> {
     let (status, bytes) = read(response).await?;
     let value: Result<Value, _> = serde_json::from_slice(&bytes);
     if status.is_success() {
@@ -243,16 +306,6 @@ pub(super) async fn read(response: Response<ResponseBody>) -> Result<(StatusCode
     let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
     let bytes = body.map_err(|error| ApiError::Unexpected(error.to_string()))?.to_bytes();
     Ok((status, bytes))
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "  {bar:32.cyan/dim} {pos}/{len} pages  {per_sec}  {eta} left  {msg}";
-    let style = ProgressStyle::with_template(template).expect("the template is sound").progress_chars("━━─");
-    ProgressBar::new(0).with_style(style)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     api::{Api, Server},
-    print,
+    pairs, print, print_list, text,
 };
 use crate::cli::say;
 
@@ -74,22 +74,16 @@ async fn list(args: ListArgs) -> Result<()> {
     let status = args.status.map(|status| format!("&status={status}")).unwrap_or_default();
     let path = format!("/v1/jobs?limit={}{status}", args.limit);
     let answer = Api::new(args.server)?.json(Method::GET, &path, None).await?;
-    let jobs = answer["data"].as_array().map_or(&[][..], Vec::as_slice);
-    if args.json {
-        for job in jobs {
-            say(&job.to_string());
-        }
-        return Ok(());
-    }
-    if jobs.is_empty() {
-        say("No jobs yet. `datasonar batch urls.txt` queues one.");
-        return Ok(());
-    }
-    say(&format!("{:<36}  {:<6}  {:<9}  {:>17}  {:<24}  {}", "JOB", "KIND", "STATUS", "PAGES", "CREATED", "CALLBACK"));
-    for job in jobs {
+    print_list(&answer, args.json, "No jobs yet. `datasonar batch urls.txt` queues one.", table);
+    Ok(())
+}
+
+fn table(jobs: &[Value]) -> String {
+    let head = format!("{:<36}  {:<6}  {:<9}  {:>17}  {:<24}  CALLBACK", "JOB", "KIND", "STATUS", "PAGES", "CREATED");
+    let row = |job: &Value| {
         let progress = &job["progress"];
         let done = progress["succeeded"].as_u64().unwrap_or(0) + progress["failed"].as_u64().unwrap_or(0);
-        say(&format!(
+        format!(
             "{:<36}  {:<6}  {:<9}  {:>17}  {:<24}  {}",
             text(&job["job_id"]),
             text(&job["kind"]),
@@ -97,9 +91,9 @@ async fn list(args: ListArgs) -> Result<()> {
             format!("{done}/{}", progress["total"]),
             text(&job["created_at"]),
             text(&job["delivery"]["status"]),
-        ));
-    }
-    Ok(())
+        )
+    };
+    std::iter::once(head).chain(jobs.iter().map(row)).collect::<Vec<_>>().join("\n")
 }
 
 fn show(job: &Value, json: bool) -> Result<()> {
@@ -108,7 +102,7 @@ fn show(job: &Value, json: bool) -> Result<()> {
         return Ok(());
     }
     let progress = &job["progress"];
-    let rows = [
+    let rows = pairs([
         ("job", text(&job["job_id"]).to_owned()),
         ("kind", text(&job["kind"]).to_owned()),
         ("status", text(&job["status"]).to_owned()),
@@ -126,13 +120,7 @@ fn show(job: &Value, json: bool) -> Result<()> {
             "delivery",
             format!("{} {}", text(&job["delivery"]["status"]), text(&job["delivery"]["id"])).trim().to_owned(),
         ),
-    ];
-    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
-        say(&format!("{name:<10} {value}"));
-    }
+    ]);
+    say(&rows);
     Ok(())
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("")
 }

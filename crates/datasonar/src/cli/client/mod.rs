@@ -2,20 +2,28 @@
 
 mod api;
 mod batch;
+mod crawl;
+mod deliveries;
 mod jobs;
+mod schedules;
 mod scrape;
 
-pub(super) use api::accept;
+pub(super) use api::length_of;
 pub use api::{Api, ApiError, Server};
 pub use batch::submit_file;
 pub(super) use batch::{BatchArgs, run as batch};
+pub(super) use crawl::{CrawlArgs, run as crawl};
+pub(super) use deliveries::{DeliveriesCommand, run as deliveries};
 pub(super) use jobs::{JobsCommand, run as jobs};
+pub(super) use schedules::{SchedulesCommand, run as schedules};
 pub(super) use scrape::{ScrapeArgs, run as scrape};
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+
+use crate::cli::say;
 
 /// What may be asked of pages.
 #[derive(Args, Debug, Default)]
@@ -75,6 +83,31 @@ fn print(bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         written => written,
     }
+}
+
+/// Prints a list: for machines one object a line, for people as `table` has it, or what is to be said of none.
+fn print_list(answer: &Value, as_json: bool, none: &str, table: impl FnOnce(&[Value]) -> String) {
+    let things = answer["data"].as_array().map_or(&[][..], Vec::as_slice);
+    if as_json {
+        for thing in things {
+            say(&thing.to_string());
+        }
+    } else if things.is_empty() {
+        say(none);
+    } else {
+        say(&table(things));
+    }
+}
+
+/// Names and values, one pair a line; without those that have no value.
+fn pairs<const N: usize>(pairs: [(&str, String); N]) -> String {
+    let lines = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+    lines.map(|(name, value)| format!("{name:<10} {value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A member that is text; empty when it is missing.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("")
 }
 
 /// Makes text of a stranger fit for a terminal: without the characters that steer it. Elsewhere it stays as it is.

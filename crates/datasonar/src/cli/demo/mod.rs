@@ -13,7 +13,7 @@ pub mod site;
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, BufWriter, IsTerminal, Write},
+    io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use http::Method;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -37,6 +37,7 @@ use self::{
 use super::{
     client::{Api, Server, submit_file},
     local::Interrupt,
+    paint::bar,
     say, say_error,
 };
 use crate::clock::{Clock, SystemClock};
@@ -177,7 +178,7 @@ async fn show(api: &Api, stage: Stage<'_>, directory: &Path) -> Result<Report> {
         Some(site) => site.expect(index),
         None => Expected::Anything,
     };
-    let bar = checking_bar(received.length);
+    let bar = bar("  {bar:32.cyan/dim} {bytes} of {total_bytes} checked", received.length);
     let body = BufReader::with_capacity(256 * 1024, bar.wrap_read(File::open(received.body())?));
     let counted = verify_body(body, &job_id, list, expected)?;
     bar.finish_and_clear();
@@ -197,16 +198,6 @@ async fn show(api: &Api, stage: Stage<'_>, directory: &Path) -> Result<Report> {
         outcomes: counted.outcomes,
         peak_memory: child.peak_memory(),
     })
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn checking_bar(bytes: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "  {bar:32.cyan/dim} {bytes} of {total_bytes} checked";
-    let style = ProgressStyle::with_template(template).expect("the template is sound").progress_chars("━━─");
-    ProgressBar::new(bytes).with_style(style)
 }
 
 /// Verifies both signatures.

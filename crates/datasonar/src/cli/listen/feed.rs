@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::{sync::mpsc, time::timeout};
@@ -11,7 +11,7 @@ use url::form_urlencoded::byte_serialize;
 use uuid::Uuid;
 
 use super::forward::News;
-use crate::cli::client::{Api, ApiError, accept};
+use crate::cli::client::{Api, ApiError};
 
 /// A line longer than this is none.
 const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -123,12 +123,8 @@ impl Feed<'_> {
             None => "/v1/webhooks/listen".to_owned(),
         };
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/x-ndjson"))]);
-        let response = timeout(silence, self.api.call(Method::GET, &path, headers, None)).await;
+        let response = timeout(silence, self.api.open(&path, headers)).await;
         let response = response.map_err(silent)??;
-        if !response.status().is_success() {
-            accept(response).await?;
-            return Err(ApiError::Unexpected("the server has nothing to say".to_owned()));
-        }
         let mut body = response.into_body();
         let mut lines = BytesMut::new();
         loop {

@@ -7,7 +7,7 @@ use std::{convert::Infallible, time::Duration};
 use bytes::Bytes;
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions, PostError, PostErrorKind, PostRequest};
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::timeout};
@@ -18,7 +18,7 @@ use super::{
     secrets::{Secrets, Source},
 };
 use crate::{
-    cli::client::{Api, ApiError, accept},
+    cli::client::{Api, ApiError, length_of},
     clock::{Clock, SystemClock},
     webhook::{
         send::{USER_AGENT, headers, sign},
@@ -206,16 +206,10 @@ impl Forwarder<'_> {
         ended: &Ended,
     ) -> Result<(u64, impl Stream<Item = Result<Bytes, String>> + Send + 'static), Failure> {
         let path = format!("/v1/jobs/{}/payload", ended.job_id);
-        let response = timeout(WITHIN, self.api.call(Method::GET, &path, HeaderMap::new(), None)).await;
+        let response = timeout(WITHIN, self.api.open(&path, HeaderMap::new())).await;
         let response = response.map_err(|_| Failure::Payload(silent()))?;
         let response = response.map_err(|error| Failure::Payload(error.to_string()))?;
-        if !response.status().is_success() {
-            let refused = accept(response).await.err();
-            return Err(Failure::Payload(refused.map_or_else(silent, |error| error.to_string())));
-        }
-        let length = response.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        let length = length.ok_or_else(|| Failure::Payload("its length is unknown".to_owned()))?;
+        let length = length_of(&response).ok_or_else(|| Failure::Payload("its length is unknown".to_owned()))?;
         let body = stream::try_unfold(response.into_body(), async |mut body| {
             loop {
                 let Some(frame) = timeout(WITHIN, body.frame()).await.map_err(|_| silent())? else { return Ok(None) };

@@ -12,12 +12,12 @@ use url::Url;
 use super::{
     feed::Pace,
     forward::{News, Tried, forward},
-    paint::{Paint, count, short, time_of_day},
 };
 use crate::{
     cli::{
         client::{Api, ApiError, Server, for_terminal},
         local::Interrupt,
+        paint::{Paint, count, short, time_of_day},
         say, say_error,
     },
     clock::{Clock, SystemClock},

@@ -8,7 +8,6 @@
 mod feed;
 mod forward;
 mod forward_report;
-mod paint;
 mod receiver;
 mod report;
 mod secrets;

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     cli::{
-        listen::{paint::Paint, report, secrets::Source},
+        listen::{report, secrets::Source},
         local::Signature,
+        paint::Paint,
     },
     webhook::{send::headers, sign::Signer},
 };

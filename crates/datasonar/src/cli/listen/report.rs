@@ -4,11 +4,12 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
+use super::receiver::{Received, SHOW_BYTES};
+use crate::cli::{
+    client::for_terminal,
+    local::Signature,
     paint::{Paint, short, time_of_day},
-    receiver::{Received, SHOW_BYTES},
 };
-use crate::cli::{client::for_terminal, local::Signature};
 
 /// What a request's body says of itself, as far as it was kept.
 #[derive(Debug)]

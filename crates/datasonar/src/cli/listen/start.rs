@@ -13,7 +13,6 @@ use tempfile::TempDir;
 
 use super::{
     ListenArgs,
-    paint::{Paint, count, time_of_day},
     receiver::{Note, Options, Receiver},
     report,
     secrets::{Secrets, Source},
@@ -23,6 +22,7 @@ use crate::{
         args::StoreArgs,
         client::{Api, Server},
         local::Interrupt,
+        paint::{Paint, count, time_of_day},
         say, say_error,
     },
     clock::{Clock, SystemClock},

@@ -1,7 +1,8 @@
-//! Colours and times, for people.
+//! Colours, times and bars, for people.
 
 use std::io::IsTerminal;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Timestamp, tz::TimeZone};
 
 /// Colours text where there is a terminal that wants it.
@@ -21,6 +22,11 @@ impl Paint {
     #[cfg(test)]
     pub(super) fn none() -> Self {
         Self { is_on: false }
+    }
+
+    /// As it is: for where a colour is chosen.
+    pub(super) fn plain(self, text: &str) -> String {
+        text.to_owned()
     }
 
     /// What is well.
@@ -60,6 +66,15 @@ pub(super) fn short(duration: std::time::Duration) -> String {
         1..10_000 => format!("{} ms", duration.as_millis()),
         _ => format!("{:.1} s", duration.as_secs_f64()),
     }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+pub(super) fn bar(template: &str, length: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).expect("the template is sound").progress_chars("━━─");
+    ProgressBar::new(length).with_style(style)
 }
 
 /// A number of things.
