@@ -12,12 +12,15 @@ mod account;
 mod delivery;
 mod error;
 mod frontier;
+mod group;
 mod id;
 mod job;
 mod replay;
 mod schedule;
 mod segment;
+mod sql;
 pub mod sqlite;
+mod steps;
 mod store;
 mod task;
 
