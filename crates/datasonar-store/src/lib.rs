@@ -15,6 +15,7 @@ mod frontier;
 mod group;
 mod id;
 mod job;
+pub mod postgres;
 mod replay;
 mod schedule;
 mod segment;

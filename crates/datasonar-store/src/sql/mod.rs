@@ -10,7 +10,7 @@
 pub(crate) mod codec;
 mod value;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub(crate) use value::{FromValue, ToValue, Value};
 
@@ -183,13 +183,13 @@ impl Statement<'_> {
 /// A row that was read.
 #[derive(Debug)]
 pub(crate) struct Row {
-    columns: Rc<[String]>,
+    columns: Arc<[String]>,
     values: Vec<Value<'static>>,
 }
 
 impl Row {
     /// A row with a value for each column.
-    pub(crate) fn new(columns: Rc<[String]>, values: Vec<Value<'static>>) -> Self {
+    pub(crate) fn new(columns: Arc<[String]>, values: Vec<Value<'static>>) -> Self {
         Self { columns, values }
     }
 

@@ -10,8 +10,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
-use crate::sql::{corrupt, unavailable};
 use super::Threading;
+use crate::sql::{corrupt, unavailable};
 use crate::{Result, StoreError, group};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.

@@ -1,6 +1,6 @@
 //! SQLite as the steps see it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rusqlite::{
     Connection, params_from_iter,
@@ -18,13 +18,13 @@ impl Session for Connection {
 
     fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         let mut statement = self.prepare_cached(sql).map_err(refused)?;
-        let columns: Rc<[String]> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Arc<[String]> = statement.column_names().into_iter().map(str::to_owned).collect();
         let mut rows = statement.query(params_from_iter(params)).map_err(refused)?;
         let mut read = Vec::new();
         while let Some(row) = rows.next().map_err(refused)? {
             let value = |place| row.get_ref(place).map_err(refused).and_then(value);
             let values = (0..columns.len()).map(value).collect::<Result<_>>()?;
-            read.push(Row::new(Rc::clone(&columns), values));
+            read.push(Row::new(Arc::clone(&columns), values));
         }
         Ok(read)
     }

@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::Store;
-use crate::sql::params;
 use crate::conformance::{Fixture, samples::*};
+use crate::sql::params;
 use crate::{ClaimDeliveries, ClaimTasks, JobStatus, Lane, NewJob, NewReplay, NewTask, Selection, StoreError};
 
 async fn on_file(threading: Threading) -> Fixture {
@@ -136,7 +136,8 @@ async fn a_step_that_fails_does_not_harm_its_neighbours() {
         let store = SqliteStore::open(&folder.path().join("store.db"), threading).await.unwrap();
         let insert = |value: i64| {
             move |c: &sql::Connection| {
-                c.prepare("INSERT INTO meta (name, value) VALUES (?, ?)").execute(params![format!("n{value}"), value])?;
+                c.prepare("INSERT INTO meta (name, value) VALUES (?, ?)")
+                    .execute(params![format!("n{value}"), value])?;
                 match value % 3 {
                     1 => Err(StoreError::NotFound),
                     2 if value % 2 == 0 => panic!("a step that panics"),

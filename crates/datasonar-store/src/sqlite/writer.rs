@@ -62,4 +62,3 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), String> {
         _ => "the transaction failed".to_owned(),
     })
 }
-

@@ -1,10 +1,10 @@
 //! Accounts, keys and usage.
 
-use jiff::Timestamp;
 use crate::sql::{self, Connection, OptionalExtension, Row, params};
+use jiff::Timestamp;
 
-use crate::sql::codec::{Millis, count, day, time, unsigned};
 use super::secrets;
+use crate::sql::codec::{Millis, count, day, time, unsigned};
 use crate::{Account, AccountId, Caller, Key, KeyId, NewKey, Result, Scope, Setup, StoreError, Usage, UsageSample};
 
 pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
@@ -90,8 +90,8 @@ pub(super) fn record_usage(connection: &Connection, samples: &[UsageSample]) -> 
 pub(super) fn add_usage(connection: &Connection, sample: &UsageSample) -> Result<()> {
     const UPSERT: &str = "INSERT INTO usage (account, environment, day, pages, succeeded, time_ms)
         VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET pages = pages + excluded.pages, succeeded = succeeded + excluded.succeeded,
-            time_ms = time_ms + excluded.time_ms";
+        ON CONFLICT (account, environment, day) DO UPDATE SET pages = usage.pages + excluded.pages,
+            succeeded = usage.succeeded + excluded.succeeded, time_ms = usage.time_ms + excluded.time_ms";
     let UsageSample { scope, at, pages, succeeded, time_ms } = *sample;
     connection.prepare(UPSERT).execute(params![
         scope.account,
@@ -105,8 +105,9 @@ pub(super) fn add_usage(connection: &Connection, sample: &UsageSample) -> Result
 }
 
 pub(super) fn usage(connection: &Connection, scope: Scope, since: Timestamp) -> Result<Usage> {
-    const SUM: &str = "SELECT coalesce(sum(pages), 0) AS pages, coalesce(sum(succeeded), 0) AS succeeded,
-        coalesce(sum(time_ms), 0) AS time_ms FROM usage WHERE account = ? AND environment = ? AND day >= ?";
+    const SUM: &str = "SELECT CAST(coalesce(sum(pages), 0) AS BIGINT) AS pages,
+        CAST(coalesce(sum(succeeded), 0) AS BIGINT) AS succeeded, CAST(coalesce(sum(time_ms), 0) AS BIGINT) AS time_ms
+        FROM usage WHERE account = ? AND environment = ? AND day >= ?";
     let read = |row: &Row| {
         Ok(Usage {
             pages: unsigned(row, "pages")?,

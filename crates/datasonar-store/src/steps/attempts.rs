@@ -2,8 +2,8 @@
 
 use crate::sql::{self, Connection, Row, params};
 
-use crate::sql::codec::{Json, Millis, count, unsigned};
 use super::deliveries;
+use crate::sql::codec::{Json, Millis, count, unsigned};
 use crate::{Attempt, DeliveryId, Result, Scope};
 
 pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<()> {

@@ -10,12 +10,12 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
 use crate::sql::{self, Connection, OptionalExtension, Row, ToValue, named_params, params};
+use jiff::Timestamp;
 
 use super::accounts::scope;
-use crate::sql::codec::{Millis, count, last_id, time, unsigned};
 use super::replay::mark;
+use crate::sql::codec::{Millis, count, last_id, time, unsigned};
 use crate::{
     Advance, DeliveryId, DeliveryStatus, NewReplay, Page, Replay, ReplayId, ReplayStatus, Result, Scope, Selection,
     StoreError, Trigger,
@@ -27,8 +27,8 @@ const LAST_ERA: i64 = i64::MAX;
 /// Whether a delivery `d` of the job `j` belongs to a selection and could be replayed.
 macro_rules! fits {
     () => {
-        "(j.results_deleted = 0 AND (:status IS NULL OR d.status = :status)
-        AND d.created_at >= :since AND d.created_at < :until AND (:url IS NULL OR d.url = :url) AND d.era < :era)"
+        "(j.results_deleted = 0 AND (d.status = :status OR :status IS NULL)
+        AND d.created_at >= :since AND d.created_at < :until AND (d.url = :url OR :url IS NULL) AND d.era < :era)"
     };
 }
 
@@ -79,7 +79,7 @@ pub(super) fn count_deliveries(connection: &Connection, scope: Scope, selection:
 pub(super) fn submit(connection: &Connection, new: &NewReplay) -> Result<Replay> {
     const ERA: &str = "UPDATE meta SET value = value + 1 WHERE name = 'replays' RETURNING value";
     const INSERT: &str = "INSERT INTO replays (id, account, environment, of_status, of_since, of_until, of_url, era,
-        status, created_at, matched, cursor_at, cursor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob(16))";
+        status, created_at, matched, cursor_at, cursor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let NewReplay { id, scope, selection, created_at } = new;
     let era: i64 = connection.prepare(ERA).query_row(params![], |row| row.get(0))?;
     let matched = count_selected(connection, *scope, selection, era)?;
@@ -95,7 +95,8 @@ pub(super) fn submit(connection: &Connection, new: &NewReplay) -> Result<Replay>
         ReplayStatus::Started,
         Millis(*created_at),
         count(matched),
-        times(selection).0
+        times(selection).0,
+        [0_u8; 16]
     ])?;
     replay(connection, *scope, *id)
 }
@@ -183,7 +184,7 @@ fn next(connection: &Connection, window: u32) -> Result<Option<Walk>> {
 fn outstanding(connection: &Connection, scope: Scope, window: u32) -> Result<u32> {
     const SELECT: &str = "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_replaying
         WHERE account = ? AND environment = ? AND (next_trigger = 'replay' OR replay_requested_at IS NOT NULL)
-        LIMIT ?)";
+        LIMIT ?) outstanding";
     let select = connection.prepare(SELECT);
     Ok(select.query_row(params![scope.account, scope.environment, window], |row| row.get(0))?)
 }
@@ -283,15 +284,7 @@ fn keep(
     let turn: i64 = connection.prepare(TURN).query_row(params![], |row| row.get(0))?;
     let status = if completed_at.is_some() { ReplayStatus::Completed } else { ReplayStatus::Started };
     let completed_at = completed_at.map(Millis);
-    connection.prepare(UPDATE).execute(params![
-        cursor.0,
-        cursor.1,
-        replayed,
-        turn,
-        status,
-        completed_at,
-        id
-    ])?;
+    connection.prepare(UPDATE).execute(params![cursor.0, cursor.1, replayed, turn, status, completed_at, id])?;
     Ok(())
 }
 

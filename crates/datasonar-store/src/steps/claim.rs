@@ -7,15 +7,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use jiff::Timestamp;
 use crate::sql::{Connection, Row, params};
+use jiff::Timestamp;
 
 use super::accounts::scope;
-use crate::sql::codec::{Millis, later, unsigned};
 use super::fair::{self, Candidate, Candidates, Grant};
-use crate::sql::corrupt;
 use super::frontier;
 use super::tasks::{add_claimable, take_back};
+use crate::sql::codec::{Millis, later, unsigned};
+use crate::sql::corrupt;
 use crate::{
     AccountId, ClaimTasks, ClaimedTask, JobId, JobInput, JobKind, JobStatus, Result, Scope, StoreError, TaskInput,
     TaskLease,
@@ -71,7 +71,8 @@ struct Common {
 /// Leases the first claimable tasks of a job.
 fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mut Vec<ClaimedTask>) -> Result<()> {
     const SELECT: &str = "SELECT t.seq, t.epoch, t.input_offset, t.input_bytes, t.first, t.urls,
-        substr(i.bytes, t.input_offset + 1, t.input_bytes) AS bytes,
+        CASE WHEN i.bytes IS NOT NULL
+            THEN substr(i.bytes, CAST(t.input_offset + 1 AS INTEGER), CAST(t.input_bytes AS INTEGER)) END AS bytes,
         CASE WHEN t.depth IS NOT NULL THEN (SELECT f.urls FROM found f WHERE f.job = t.job AND f.seq = t.seq) END AS found
         FROM tasks t INDEXED BY tasks_pending LEFT JOIN inputs i ON i.job = t.job
         WHERE t.job = ? AND t.state = 'pending' ORDER BY t.seq LIMIT ?";

@@ -41,7 +41,7 @@ pub(super) fn deliveries(
     const BY_STATUS: &str =
         select!("WHERE account = ? AND environment = ? AND status = ? AND id < ? ORDER BY id DESC LIMIT ?");
     const BY_JOB: &str =
-        select!("WHERE job = ? AND account = ? AND environment = ? AND (?4 IS NULL OR status = ?4) AND id < ? LIMIT ?");
+        select!("WHERE job = ? AND account = ? AND environment = ? AND (status = ?4 OR ?4 IS NULL) AND id < ? LIMIT ?");
     let Scope { account, environment } = scope;
     let before = page.before.unwrap_or(DeliveryId(last_id()));
     let limit = page.limit;

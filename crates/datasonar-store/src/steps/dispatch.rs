@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use crate::sql::{Connection, OptionalExtension, Row, params};
+use jiff::Timestamp;
 
-use crate::sql::codec::{Millis, later, time};
 use super::deliveries::{self, select};
-use crate::sql::corrupt;
 use super::{attempts, jobs, secrets};
+use crate::sql::codec::{Millis, later, time};
+use crate::sql::corrupt;
 use crate::{
     Attempt, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryLease, DeliveryStatus, ProcessId, Result, Scope,
     Secret, Share, StoreError, Trigger, Verdict,

@@ -3,11 +3,11 @@
 //! One look at the index for each host that anything is owed to, however much that is: from one host it goes straight to
 //! the next. What is due of many hosts is never queued behind what is due of one.
 
-use jiff::Timestamp;
 use crate::sql::{Connection, Row, params};
+use jiff::Timestamp;
 
-use crate::sql::codec::Millis;
 use super::dispatch;
+use crate::sql::codec::Millis;
 use crate::{DueHost, Lane, Result};
 
 /// What a look at the rows tells.
@@ -51,8 +51,7 @@ fn hosts(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<DueH
     let select = connection.prepare(SELECT);
     let mut found = Vec::new();
     for lane in [Lane::First, Lane::Retry] {
-        let read =
-            |row: &Row| Ok(DueHost { host: row.get("host")?, lane, since: row.get::<_, Millis>("since")?.0 });
+        let read = |row: &Row| Ok(DueHost { host: row.get("host")?, lane, since: row.get::<_, Millis>("since")?.0 });
         for host in select.query_map(params![lane, Millis(now), limit], read)? {
             found.push(host);
         }

@@ -3,10 +3,10 @@
 use crate::sql::{Connection, OptionalExtension, Row, params};
 
 use super::accounts::{add_usage, scope};
-use crate::sql::codec::{Json, Millis, count, later, unsigned};
-use crate::sql::corrupt;
 use super::frontier;
 use super::tasks::add_claimable;
+use crate::sql::codec::{Json, Millis, count, later, unsigned};
+use crate::sql::corrupt;
 use crate::{
     DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Lane, Result, Scope, Segment,
     SegmentData, StoreError, Trigger, UsageSample, Webhook,

@@ -1,10 +1,10 @@
 //! The frontier of crawls: admitting URLs once each, level by level, and telling pages apart.
 
-use crate::sql::{Statement, Connection, OptionalExtension, Row, params};
+use crate::sql::{Connection, OptionalExtension, Row, Statement, params};
 
+use super::tasks::add_claimable;
 use crate::sql::codec::{Json, count, narrow, unsigned};
 use crate::sql::corrupt;
-use super::tasks::add_claimable;
 use crate::{
     Discovery, FinishTask, FoundUrl, JobId, NewCrawl, Result, SKIPPED_LISTED, Scope, SkipReason, SkippedUrl,
     StoreError, TaskLease, URLS_PER_CRAWL_TASK, UrlKey,
@@ -42,7 +42,7 @@ pub(super) fn claim_page(
 ) -> Result<bool> {
     const SELECT: &str = "SELECT position FROM seen WHERE job = ? AND key = ?";
     const TAKE: &str = "INSERT INTO seen (job, key, position) VALUES (?, ?, ?)
-        ON CONFLICT DO UPDATE SET position = excluded.position";
+        ON CONFLICT (job, key) DO UPDATE SET position = excluded.position";
     let task = hold(connection, lease)?;
     if index >= task.urls {
         return Err(corrupt("a page lies outside its task"));
@@ -180,8 +180,8 @@ impl<'a> Frontier<'a> {
     fn open(connection: &'a Connection, job: JobId) -> Result<Self> {
         const SELECT: &str = "SELECT c.max_pages, c.admitted, c.tasks, c.level, c.level_left, c.listed, j.total
             FROM crawls c JOIN jobs j ON j.id = c.job WHERE c.job = ?";
-        let insert_seen = connection
-            .prepare("INSERT INTO seen (job, key, position) VALUES (?, ?, ?) ON CONFLICT DO NOTHING");
+        let insert_seen =
+            connection.prepare("INSERT INTO seen (job, key, position) VALUES (?, ?, ?) ON CONFLICT DO NOTHING");
         let read = |row: &Row| {
             Ok(Self {
                 connection,

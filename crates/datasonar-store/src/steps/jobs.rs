@@ -1,7 +1,7 @@
 //! Finding, listing and cancelling jobs, and reading their results back.
 
+use crate::sql::{self, Connection, OptionalExtension, Row, ToValue, params};
 use jiff::Timestamp;
-use crate::sql::{self, ToValue, Connection, OptionalExtension, Row, params};
 
 use super::accounts::scope;
 use crate::sql::codec::{Json, Millis, last_id, time, unsigned};
@@ -36,7 +36,7 @@ pub(super) fn by_id(connection: &Connection, id: JobId) -> Result<Option<Job>> {
 }
 
 /// One statement for each combination of filters, so that each walks an index in the order wanted. Where both are
-/// given, the status leads (a `+` keeps the kind's index out): the jobs that stand somewhere in particular are few.
+/// given, the status leads (`coalesce` keeps the kind's index out): the jobs that stand somewhere in particular are few.
 pub(super) fn jobs(connection: &Connection, scope: Scope, filter: JobFilter, page: Page<JobId>) -> Result<Vec<Job>> {
     const ALL: &str = select!("WHERE j.account = ? AND j.environment = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?");
     const BY_KIND: &str =
@@ -44,7 +44,7 @@ pub(super) fn jobs(connection: &Connection, scope: Scope, filter: JobFilter, pag
     const BY_STATUS: &str =
         select!("WHERE j.account = ? AND j.environment = ? AND j.status = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?");
     const BY_BOTH: &str = select!(
-        "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND +j.kind = ? AND j.id < ?
+        "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND coalesce(j.kind, '') = ? AND j.id < ?
         ORDER BY j.id DESC LIMIT ?"
     );
     let Scope { account, environment } = scope;

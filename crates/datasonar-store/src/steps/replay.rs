@@ -3,8 +3,8 @@
 //! Asking twice sends once. What is asked for while an attempt of the schedule is under way is sent after it, since at
 //! most one attempt of a delivery is ever under way.
 
-use jiff::Timestamp;
 use crate::sql::{Connection, OptionalExtension, Row, params};
+use jiff::Timestamp;
 
 use crate::sql::codec::Millis;
 use crate::{DeliveryId, Lane, Result, Scope, StoreError, Trigger};

@@ -1,12 +1,12 @@
 //! Schedules and their runs.
 
-use jiff::Timestamp;
 use crate::sql::{self, Connection, OptionalExtension, Row, params};
+use jiff::Timestamp;
 
 use super::accounts::scope;
+use super::submit;
 use crate::sql::codec::{Millis, last_id, time};
 use crate::sql::corrupt;
-use super::submit;
 use crate::{
     DueSchedule, JobId, NewSchedule, Page, Result, Run, RunDecision, RunOutcome, RunSchedule, RunTrigger, Schedule,
     ScheduleChange, ScheduleId, Scope, StoreError, Submission,
@@ -223,11 +223,7 @@ fn record(
 /// Moves a schedule to its next time.
 fn go_on(connection: &Connection, run: &RunSchedule, queued: Option<Timestamp>) -> Result<()> {
     const UPDATE: &str = "UPDATE schedules SET next_run_at = ?, queued_at = ?, version = version + 1 WHERE id = ?";
-    connection.prepare(UPDATE).execute(params![
-        run.next_run_at.map(Millis),
-        queued.map(Millis),
-        run.schedule
-    ])?;
+    connection.prepare(UPDATE).execute(params![run.next_run_at.map(Millis), queued.map(Millis), run.schedule])?;
     Ok(())
 }
 

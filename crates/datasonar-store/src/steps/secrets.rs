@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use crate::sql::{self, Connection, Row, params};
+use jiff::Timestamp;
 
 use super::accounts::scope;
 use crate::sql::codec::{Millis, later, time};
@@ -23,8 +23,8 @@ pub(super) fn secrets(connection: &Connection, scope: Scope, now: Timestamp) -> 
 /// Those that expired before are deleted; of more than ten that sign, the oldest stop at once.
 pub(super) fn rotate(connection: &Connection, new: &NewSecret, overlap: Duration) -> Result<()> {
     const DELETE: &str = "DELETE FROM secrets WHERE account = ? AND environment = ? AND expires_at <= ?";
-    const DELETE_OLDEST: &str = "DELETE FROM secrets WHERE id IN (SELECT id FROM secrets
-        WHERE account = ? AND environment = ? ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?)";
+    const DELETE_OLDEST: &str = "DELETE FROM secrets WHERE account = ?1 AND environment = ?2 AND id NOT IN
+        (SELECT id FROM secrets WHERE account = ?1 AND environment = ?2 ORDER BY created_at DESC, id DESC LIMIT ?3)";
     const EXPIRE: &str = "UPDATE secrets SET expires_at = ?3 WHERE account = ?1 AND environment = ?2
         AND (expires_at IS NULL OR expires_at > ?3)";
     let Scope { account, environment } = new.scope;
@@ -38,13 +38,7 @@ pub(super) fn rotate(connection: &Connection, new: &NewSecret, overlap: Duration
 pub(super) fn insert(connection: &Connection, new: &NewSecret) -> Result<()> {
     const INSERT: &str = "INSERT INTO secrets (id, account, environment, sealed, created_at) VALUES (?, ?, ?, ?, ?)";
     let NewSecret { id, scope, sealed, created_at } = new;
-    connection.prepare(INSERT).execute(params![
-        id,
-        scope.account,
-        scope.environment,
-        sealed,
-        Millis(*created_at)
-    ])?;
+    connection.prepare(INSERT).execute(params![id, scope.account, scope.environment, sealed, Millis(*created_at)])?;
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! Accepting jobs.
 
-use jiff::Timestamp;
 use crate::sql::{Connection, OptionalExtension, Row, params};
+use jiff::Timestamp;
 
-use crate::sql::codec::{Millis, count, narrow};
-use crate::sql::corrupt;
 use super::frontier;
 use super::tasks::add_claimable;
 use super::upkeep::IDEMPOTENCY_MS;
+use crate::sql::codec::{Millis, count, narrow};
+use crate::sql::corrupt;
 use crate::{Idempotency, JobId, JobInput, JobStatus, NewJob, NewTask, NewWork, Result, Scope, StoreError, Submission};
 
 pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission> {
@@ -70,8 +70,9 @@ pub(super) fn answered(
 
 /// Keeps the key; one that is too old to count is replaced.
 pub(super) fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, now: Timestamp) -> Result<()> {
-    const REPLACE: &str = "INSERT OR REPLACE INTO idempotency
-        (account, environment, key, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)";
+    const REPLACE: &str = "INSERT INTO idempotency (account, environment, key, fingerprint, answer, created_at)
+        VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account, environment, key) DO UPDATE
+        SET fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
     let Idempotency { key, fingerprint, answer } = idempotency;
     connection.prepare(REPLACE).execute(params![
         scope.account,

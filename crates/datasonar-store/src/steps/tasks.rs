@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use crate::sql::{Connection, OptionalExtension, Row, params};
+use jiff::Timestamp;
 
 use crate::sql::codec::{Millis, later};
 use crate::sql::corrupt;
@@ -101,7 +101,7 @@ pub(super) fn add_claimable(connection: &Connection, job: JobId, tasks: i64) -> 
     const UPDATE: &str = "UPDATE jobs SET tasks_claimable = tasks_claimable + ?2 WHERE id = ?1
         RETURNING account, tasks_claimable";
     const TURN: &str = "INSERT INTO turns (account, runnable) VALUES (?1, ?2)
-        ON CONFLICT DO UPDATE SET runnable = runnable + ?2";
+        ON CONFLICT (account) DO UPDATE SET runnable = turns.runnable + ?2";
     let read = |row: &Row| Ok((row.get::<_, AccountId>(0)?, row.get::<_, i64>(1)?));
     let updated = connection.prepare(UPDATE).query_row(params![job, tasks], read).optional()?;
     let Some((account, claimable)) = updated else { return Err(corrupt("a task has no job")) };

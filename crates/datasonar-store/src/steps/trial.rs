@@ -2,9 +2,9 @@
 
 use crate::sql::{Connection, params};
 
+use super::{deliveries, finish, jobs, secrets};
 use crate::sql::codec::{Millis, count, later};
 use crate::sql::corrupt;
-use super::{deliveries, finish, jobs, secrets};
 use crate::{ClaimedDelivery, DeliveryLease, DeliveryStatus, JobKind, JobStatus, Lane, NewTest, Result, Trigger};
 
 /// The epoch of the lease that the delivery is made with.

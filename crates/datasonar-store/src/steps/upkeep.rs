@@ -1,10 +1,10 @@
 //! What keeps the store small and tells how it is.
 
-use jiff::Timestamp;
 use crate::sql::{Connection, Row, params};
+use jiff::Timestamp;
 
-use crate::sql::codec::{Millis, count, unsigned};
 use super::{bulk, dispatch, schedules, tasks};
+use crate::sql::codec::{Millis, count, unsigned};
 use crate::{JobId, Result, Totals};
 
 /// For how long an idempotency key counts.
