@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use postgres::{Client, Config, NoTls, config::SslMode};
 use rustls::ClientConfig;
+use tokio::runtime::Handle;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::session::Link;
@@ -17,6 +18,11 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 const SETTINGS: &str = "SET search_path = datasonar; SET statement_timeout = '30s'; SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed';
     SET jit = off; SET timezone = 'UTC';";
+
+/// Waits on tokio's timer, on a thread that may block.
+pub(super) fn pause(time: Duration) {
+    Handle::current().block_on(tokio::time::sleep(time));
+}
 
 /// Makes connections to one database.
 #[derive(Clone)]

@@ -2,9 +2,9 @@
 //!
 //! All tables are in the schema `datasonar`. Processes that start at once take turns: the table that knows the version is locked.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
-use super::connector::Connector;
+use super::connector::{self, Connector};
 use super::fault;
 use super::session::Link;
 use crate::sql::unavailable;
@@ -37,7 +37,7 @@ pub(super) fn migrate(connector: &Connector) -> Result<()> {
             Err(StoreError::Conflict(text)) if text == EXISTS => last = unavailable("the schema is being made"),
             done => return done,
         }
-        thread::sleep(PAUSE);
+        connector::pause(PAUSE);
     }
     Err(last)
 }

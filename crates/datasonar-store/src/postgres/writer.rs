@@ -1,8 +1,8 @@
 //! The connection that writes.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::connector::Connector;
+use super::connector::{self, Connector};
 use super::fault::{self, Remedy};
 use super::session::Link;
 use crate::StoreError;
@@ -75,7 +75,7 @@ impl PostgresWriter {
                     self.link = None;
                 }
             }
-            thread::sleep(ASK_PAUSE);
+            connector::pause(ASK_PAUSE);
         }
         None
     }
@@ -88,7 +88,7 @@ impl Writer for PostgresWriter {
     fn transact(&mut self, group: &mut [Box<dyn Step>]) -> Result<(), String> {
         let mut last = String::new();
         for pause in [0].into_iter().chain(PAUSES_MS) {
-            thread::sleep(Duration::from_millis(pause));
+            connector::pause(Duration::from_millis(pause));
             match self.attempt(group) {
                 Ok(()) => return Ok(()),
                 Err(Failure::Again(reason)) => last = reason,
@@ -111,9 +111,10 @@ fn commit(link: &Link, group: &mut [Box<dyn Step>]) -> Result<(), Failure> {
     link.batch("BEGIN").map_err(|error| again(&error))?;
     let transaction = link.text(GATE, None).map_err(|error| again(&error))?;
     let transaction = transaction.ok_or_else(|| Failure::Again("the schema has no gate".to_owned()))?;
+    let mut begin = "SAVEPOINT step";
     for step in group {
         if !alone {
-            link.batch("SAVEPOINT step").map_err(|error| again(&error))?;
+            link.batch(begin).map_err(|error| again(&error))?;
         }
         let done = step.run(link);
         if link.has_given_up() {
@@ -122,9 +123,11 @@ fn commit(link: &Link, group: &mut [Box<dyn Step>]) -> Result<(), Failure> {
         if alone && !done {
             return link.batch("ROLLBACK").map_err(|error| again(&error));
         }
-        if !alone {
-            let end = if done { "RELEASE step" } else { "ROLLBACK TO step; RELEASE step" };
-            link.batch(end).map_err(|error| again(&error))?;
+        // The end of a step goes to the server with the beginning of the next; what ends the transaction ends the last.
+        begin = if done { "RELEASE step; SAVEPOINT step" } else { "ROLLBACK TO step" };
+        if !alone && !done {
+            link.batch(begin).map_err(|error| again(&error))?;
+            begin = "RELEASE step; SAVEPOINT step";
         }
     }
     link.batch("COMMIT").map_err(|error| match fault::remedy(&error) {
