@@ -1,5 +1,6 @@
-//! Prints how fast the embedded store coordinates, on a file in the directory given (or a temporary one):
-//! `cargo run --release -p datasonar-store --features conformance --example speed [directory]`.
+//! Prints how fast a store coordinates: the embedded one, on a file in the directory given (or a temporary one), or PostgreSQL, in an
+//! empty database whose URL is given.
+//! `cargo run --release -p datasonar-store --features conformance --example speed [directory | postgres://…]`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people")]
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datasonar_store::conformance::samples::*;
+use datasonar_store::postgres::{Connector, PostgresStore};
 use datasonar_store::sqlite::{SqliteStore, Threading};
 use datasonar_store::{
     Attempt, ClaimedDelivery, DeliveryStatus, FinishTask, JobId, Lane, NewJob, NewTask, SegmentData, Verdict,
@@ -20,17 +22,28 @@ const CALLERS: usize = 64;
 #[tokio::main]
 async fn main() {
     let folder = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("datasonar-speed"), PathBuf::from);
-    std::fs::create_dir_all(&folder).unwrap();
+    if !is_url(&folder) {
+        std::fs::create_dir_all(&folder).unwrap();
+    }
     for kind in ["blob", "inline 8 KiB"] {
         cycles(&folder, kind).await;
     }
     scrapes(&folder).await;
     deliveries(&folder).await;
     crowd(&folder).await;
-    std::fs::remove_dir_all(&folder).unwrap();
+    if !is_url(&folder) {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
+
+fn is_url(place: &Path) -> bool {
+    place.to_str().is_some_and(|place| place.starts_with("postgres"))
 }
 
 async fn fresh(folder: &Path) -> Tested {
+    if is_url(folder) {
+        return PostgresStore::open(Connector::new(folder.to_str().unwrap(), None).unwrap()).await.unwrap();
+    }
     for suffix in ["", "-wal", "-shm"] {
         std::fs::remove_file(folder.join(format!("store.db{suffix}"))).ok();
     }

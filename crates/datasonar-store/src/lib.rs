@@ -12,12 +12,16 @@ mod account;
 mod delivery;
 mod error;
 mod frontier;
+mod group;
 mod id;
 mod job;
+pub mod postgres;
 mod replay;
 mod schedule;
 mod segment;
+mod sql;
 pub mod sqlite;
+mod steps;
 mod store;
 mod task;
 

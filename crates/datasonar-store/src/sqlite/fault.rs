@@ -5,6 +5,7 @@
 use rusqlite::ErrorCode;
 
 use crate::StoreError;
+use crate::sql::{corrupt, unavailable};
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -31,14 +32,4 @@ impl From<rusqlite::Error> for StoreError {
             }
         }
     }
-}
-
-/// Something that may pass.
-pub(super) fn unavailable(text: &str) -> StoreError {
-    StoreError::Unavailable(text.to_owned())
-}
-
-/// Something that will not pass: a defect or a damaged row.
-pub(super) fn corrupt(text: impl Into<String>) -> StoreError {
-    StoreError::Corrupt(text.into())
 }

@@ -3,62 +3,38 @@
 //! **Role.** All rows of an installation on one machine. One connection writes, a few read; several processes may have
 //! the file open at once (the command line beside the server).
 //!
-//! **Protocol.** Every step that writes is queued and run by the [`writer`]: all that waits is done in one transaction
+//! **Protocol.** Every step that writes is queued and run by the [`group`](crate::group): all that waits is done in one transaction
 //! and made durable by one sync (group commit), each step behind a savepoint of its own. Steps that only read go to the
 //! [`readers`], each in one read transaction, and see every step that was answered before.
 //!
 //! **What it does not do.** It mints no ids and reads no clock. It does not wait for rows to appear: whoever needs work
 //! polls. It holds no foreign keys and no triggers: what belongs together is written together, here.
 
-mod accounts;
-mod attempts;
-mod bulk;
-mod claim;
-mod codec;
-mod deliveries;
-mod dispatch;
-mod due;
-mod fair;
 mod fault;
-mod finish;
-mod frontier;
-mod jobs;
 mod readers;
-mod replay;
-mod schedules;
 mod schema;
-mod secrets;
-mod steps;
-mod submit;
-mod tasks;
+mod session;
 #[cfg(test)]
 mod tests;
-mod trial;
-mod upkeep;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use rusqlite::Connection;
 
 use crate::Result;
+pub use crate::group::Threading;
+use crate::group::{self, Group};
+use crate::sql;
+use crate::steps::Engine;
 use readers::Readers;
-use writer::Writer;
-
-/// Where the database's work is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threading {
-    /// On tokio's threads for blocking work: in production.
-    Pool,
-    /// On the caller's own: in simulation, where no other thread may decide an order.
-    Inline,
-}
 
 /// The embedded store. Made by [`SqliteStore::open`], used as [`crate::Store`].
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: Arc<Writer>,
+    writer: Arc<Group<Connection>>,
     /// `None` for a database in memory, which one connection alone can see.
     readers: Option<Readers>,
     threading: Threading,
@@ -82,7 +58,7 @@ impl SqliteStore {
     }
 
     fn build(connection: Connection, readers: Option<Readers>, threading: Threading) -> Arc<Self> {
-        let writer = Arc::new(Writer::new(connection));
+        let writer = Arc::new(Group::new(connection));
         Arc::new(Self { writer, readers, threading })
     }
 
@@ -93,23 +69,24 @@ impl SqliteStore {
             readers.close().await;
         }
         let writer = Arc::clone(&self.writer);
-        writer::on(self.threading, move || writer.close()).await.ok();
+        group::on(self.threading, move || writer.close()).await.ok();
     }
+}
 
-    /// Runs a step that writes, together with whatever else waits; answers when it is durable.
+#[async_trait]
+impl Engine for SqliteStore {
     async fn write<T, F>(&self, step: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&sql::Connection) -> Result<T> + Send + 'static,
     {
         self.writer.run(self.threading, step).await
     }
 
-    /// Runs a step that only reads, in one read transaction.
     async fn read<T, F>(&self, step: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&sql::Connection) -> Result<T> + Send + 'static,
     {
         match &self.readers {
             Some(readers) => readers.run(step).await,

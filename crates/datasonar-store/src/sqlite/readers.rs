@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::fault::{corrupt, unavailable};
-use super::{Threading, schema, writer};
-use crate::{Result, StoreError};
+use super::{Threading, schema};
+use crate::sql::{self, corrupt, unavailable};
+use crate::{Result, StoreError, group};
 
 /// How many read at once.
 const READERS: u32 = 4;
@@ -35,7 +35,7 @@ impl Readers {
     pub(super) async fn run<T, F>(&self, step: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&sql::Connection) -> Result<T> + Send + 'static,
     {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| unavailable("the store is closed"))?;
         let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
@@ -53,7 +53,7 @@ impl Readers {
             }
             result
         };
-        writer::on(self.threading, work).await.unwrap_or_else(Err)
+        group::on(self.threading, work).await.unwrap_or_else(Err)
     }
 
     /// Waits for the steps under way, then closes the connections.
@@ -65,9 +65,9 @@ impl Readers {
     }
 }
 
-fn snapshot<T>(connection: &mut Connection, step: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+fn snapshot<T>(connection: &mut Connection, step: impl Fn(&sql::Connection) -> Result<T>) -> Result<T> {
     let transaction = connection.transaction()?;
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step(&transaction)))
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step(&*transaction)))
         .unwrap_or_else(|_| Err(corrupt("a step of the store panicked")));
     transaction.finish()?;
     result

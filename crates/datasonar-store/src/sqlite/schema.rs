@@ -10,9 +10,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
-use super::fault::{corrupt, unavailable};
-use super::{Threading, writer};
-use crate::{Result, StoreError};
+use super::Threading;
+use crate::sql::{corrupt, unavailable};
+use crate::{Result, StoreError, group};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
@@ -53,7 +53,7 @@ const OPEN_PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn open(path: &Path, threading: Threading) -> Result<Connection> {
     for _ in 1..OPEN_TRIES {
         let file = path.to_owned();
-        match writer::on(threading, move || try_open(&file)).await.and_then(|opened| opened) {
+        match group::on(threading, move || try_open(&file)).await.and_then(|opened| opened) {
             Err(StoreError::Unavailable(reason)) if path.exists() => {
                 tracing::debug!(reason, "the database cannot be opened yet");
                 tokio::time::sleep(OPEN_PAUSE).await;
@@ -62,7 +62,7 @@ pub(super) async fn open(path: &Path, threading: Threading) -> Result<Connection
         }
     }
     let file = path.to_owned();
-    writer::on(threading, move || try_open(&file)).await?
+    group::on(threading, move || try_open(&file)).await?
 }
 
 fn try_open(path: &Path) -> Result<Connection> {
@@ -179,11 +179,11 @@ mod tests {
         of_version_1(&path, &endpoints.map(|(url, trigger, automatic, asked, ..)| (url, trigger, automatic, asked)));
         let store = SqliteStore::open(&path, Threading::Inline).await.unwrap();
         let host = "SELECT webhook_host FROM jobs ORDER BY id";
-        let read = |c: &Connection| {
-            let mut select = c.prepare(host)?;
-            Ok(select.query_map([], |row| row.get(0))?.collect::<Result<Vec<Option<String>>, _>>()?)
+        let read = |c: &crate::sql::Connection| {
+            let select = c.prepare(host);
+            Ok(select.query_map(crate::sql::params![], |row| row.get::<_, Option<String>>(0))?)
         };
-        let hosts = store.read(read).await.unwrap();
+        let hosts = crate::steps::Engine::read(&*store, read).await.unwrap();
         assert_eq!(
             hosts.iter().map(Option::as_deref).collect::<Vec<_>>(),
             [Some("hooks.example"), Some("a.example:8443"), Some("b.example"), Some("c.example"), None]

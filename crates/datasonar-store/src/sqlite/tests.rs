@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::Store;
 use crate::conformance::{Fixture, samples::*};
+use crate::sql::params;
 use crate::{ClaimDeliveries, ClaimTasks, JobStatus, Lane, NewJob, NewReplay, NewTask, Selection, StoreError};
 
 async fn on_file(threading: Threading) -> Fixture {
@@ -133,8 +135,9 @@ async fn a_step_that_fails_does_not_harm_its_neighbours() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("store.db"), threading).await.unwrap();
         let insert = |value: i64| {
-            move |c: &Connection| {
-                c.execute("INSERT INTO meta (name, value) VALUES (?, ?)", (format!("n{value}"), value))?;
+            move |c: &sql::Connection| {
+                c.prepare("INSERT INTO meta (name, value) VALUES (?, ?)")
+                    .execute(params![format!("n{value}"), value])?;
                 match value % 3 {
                     1 => Err(StoreError::NotFound),
                     2 if value % 2 == 0 => panic!("a step that panics"),
@@ -165,8 +168,8 @@ async fn a_step_that_fails_does_not_harm_its_neighbours() {
         let fine: Vec<_> = (0..30).filter(|value| value % 3 == 0 || value % 6 == 5).collect();
         assert_eq!(done[1..], fine);
         let kept = store.read(|c| {
-            let mut select = c.prepare("SELECT value FROM meta WHERE name LIKE 'n%' ORDER BY value")?;
-            Ok(select.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?)
+            let select = c.prepare("SELECT value FROM meta WHERE name LIKE 'n%' ORDER BY value");
+            Ok(select.query_map(params![], |row| row.get::<_, i64>(0))?)
         });
         assert_eq!(kept.await.unwrap(), fine);
     }
@@ -177,17 +180,13 @@ async fn a_full_disk_fails_the_step_and_passes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("store.db")).await;
     let limit = |pages: u32| {
-        let store = store.clone();
-        async move {
-            let set = move |c: &Connection| Ok(c.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?);
-            store.write(set).await
-        }
+        store.writer.writer().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
     };
     let tested: Tested = store.clone();
     let large = |scope| NewJob { options: "x".repeat(1_000_000), ..batch(scope, 1) };
     let scope = scope();
     let kept = submit(&tested, batch(scope, 1)).await;
-    limit(100).await.unwrap();
+    limit(100);
     let mut refused = JoinSet::new();
     for _ in 0..4 {
         let (tested, job) = (tested.clone(), large(scope));
@@ -197,7 +196,7 @@ async fn a_full_disk_fails_the_step_and_passes() {
         assert!(matches!(&result, Err(error) if error.is_transient()), "{result:?}");
     }
     assert_eq!(tested.job(scope, kept).await.unwrap().status, JobStatus::Pending);
-    limit(1_000_000).await.unwrap();
+    limit(1_000_000);
     submit(&tested, large(scope)).await;
 }
 
@@ -210,29 +209,24 @@ async fn inline_steps_are_done_when_first_asked() {
 }
 
 /// What a step costs, counted in steps of SQLite's machine and not in time, so that it cannot flicker.
-async fn cost<T>(store: &SqliteStore, step: impl FnOnce(&Connection) -> crate::Result<T> + Send + 'static) -> u64 {
-    let counting = |c: &Connection| {
-        let steps = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let counted = Arc::clone(&steps);
-        c.progress_handler(
-            1,
-            Some(move || {
-                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                false
-            }),
-        )?;
-        step(c)?;
-        c.progress_handler(1, None::<fn() -> bool>)?;
-        Ok(steps.load(std::sync::atomic::Ordering::Relaxed))
+async fn cost<T>(store: &SqliteStore, step: impl Future<Output = crate::Result<T>>) -> u64 {
+    let steps = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = Arc::clone(&steps);
+    let count = move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        false
     };
-    store.write(counting).await.unwrap()
+    store.writer.writer().progress_handler(1, Some(count)).unwrap();
+    step.await.unwrap();
+    store.writer.writer().progress_handler(1, None::<fn() -> bool>).unwrap();
+    steps.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_costs_the_same_beside_many_jobs() {
     let store = SqliteStore::in_memory(Threading::Inline).await.unwrap();
     let tested: Tested = store.clone();
-    let cost = async || cost(&store, |c| super::claim::claim(c, &ClaimTasks { per_job: 4, ..claiming(8) })).await;
+    let cost = async || cost(&store, store.claim_tasks(ClaimTasks { per_job: 4, ..claiming(8) })).await;
     let scope = scope();
     for _ in 0..30 {
         submit(&tested, batch(scope, 10)).await;
@@ -271,12 +265,12 @@ async fn dispatching_costs_the_same_beside_many_deliveries() {
         let start = (at(-1), crate::JobId(uuid::Uuid::nil()));
         let other = sandbox_of(scope);
         [
-            cost(&store, |c| super::due::take_back_and_look(c, at(100), 64)).await,
-            cost(&store, super::dispatch::next_at).await,
-            cost(&store, move |c| super::dispatch::claim(c, &claim)).await,
-            cost(&store, move |c| super::jobs::ended(c, scope, start, 5)).await,
-            cost(&store, move |c| super::bulk::advance(c, at(100), 3, 1000)).await,
-            cost(&store, move |c| super::bulk::count_deliveries(c, other, &Selection::default())).await,
+            cost(&store, store.due_hosts(at(100), 64)).await,
+            cost(&store, store.next_delivery_at()).await,
+            cost(&store, store.claim_deliveries(claim)).await,
+            cost(&store, store.ended_jobs(scope, start, 5)).await,
+            cost(&store, store.advance_replays(at(100), 3, 1000)).await,
+            cost(&store, store.count_deliveries(other, Selection::default())).await,
         ]
     };
     let replay = |selection| {

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{Millis, later};
-use super::fault::corrupt;
+use crate::sql::codec::{Millis, later};
+use crate::sql::corrupt;
 use crate::{AccountId, JobId, Renewal, Result, TaskLease};
 
 /// How many lapsed leases a claim takes back at most.
@@ -31,11 +31,11 @@ fn renew_one(connection: &Connection, lease: TaskLease, expires_at: Millis) -> R
         "SELECT t.state, j.cancelled_at IS NOT NULL AS cancelled FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
     const UPDATE: &str = "UPDATE tasks SET state = 'leased', lease_expires_at = ? WHERE job = ? AND seq = ?";
-    let read = |row: &Row<'_>| Ok((row.get::<_, String>("state")?, row.get::<_, bool>("cancelled")?));
-    let mut select = connection.prepare_cached(SELECT)?;
+    let read = |row: &Row| Ok((row.get::<_, String>("state")?, row.get::<_, bool>("cancelled")?));
+    let select = connection.prepare(SELECT);
     let found = select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?;
     let Some((state, cancelled)) = found else { return Ok(Renewal::Lost) };
-    connection.prepare_cached(UPDATE)?.execute(params![expires_at, lease.job, lease.seq])?;
+    connection.prepare(UPDATE).execute(params![expires_at, lease.job, lease.seq])?;
     if state == "pending" {
         add_claimable(connection, lease.job, -1)?;
     }
@@ -47,8 +47,8 @@ pub(super) fn release(connection: &Connection, leases: &[TaskLease]) -> Result<(
         "SELECT state = 'leased' FROM tasks WHERE job = ? AND seq = ? AND epoch = ? AND state <> 'finished'";
     const UPDATE: &str = "UPDATE tasks SET state = 'pending', epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
         WHERE job = ? AND seq = ?";
-    let mut select = connection.prepare_cached(SELECT)?;
-    let mut update = connection.prepare_cached(UPDATE)?;
+    let select = connection.prepare(SELECT);
+    let update = connection.prepare(UPDATE);
     for lease in leases {
         let found = select.query_row(params![lease.job, lease.seq, lease.epoch], |row| row.get(0)).optional()?;
         let Some(leased) = found else { continue };
@@ -69,10 +69,10 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
         "UPDATE tasks SET epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
             WHERE state = 'pending' AND owner IS NOT NULL",
     ];
-    let read = |row: &Row<'_>| Ok((row.get::<_, JobId>(0)?, row.get::<_, i64>(1)?));
-    let freed: Vec<_> = connection.prepare_cached(COUNT)?.query_map([], read)?.collect::<Result<_, _>>()?;
+    let read = |row: &Row| Ok((row.get::<_, JobId>(0)?, row.get::<_, i64>(1)?));
+    let freed: Vec<_> = connection.prepare(COUNT).query_map(params![], read)?;
     for update in UPDATE {
-        connection.prepare_cached(update)?.execute([])?;
+        connection.prepare(update).execute(params![])?;
     }
     freed.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
 }
@@ -83,10 +83,10 @@ pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
         "SELECT job, seq FROM tasks INDEXED BY tasks_leased WHERE state = 'leased' AND lease_expires_at <= ?
         ORDER BY lease_expires_at LIMIT ?";
     const UPDATE: &str = "UPDATE tasks SET state = 'pending' WHERE job = ? AND seq = ?";
-    let read = |row: &Row<'_>| Ok((row.get::<_, JobId>(0)?, row.get::<_, u32>(1)?));
-    let mut select = connection.prepare_cached(SELECT)?;
-    let lapsed: Vec<_> = select.query_map(params![Millis(now), LAPSED], read)?.collect::<Result<_, _>>()?;
-    let mut update = connection.prepare_cached(UPDATE)?;
+    let read = |row: &Row| Ok((row.get::<_, JobId>(0)?, row.get::<_, u32>(1)?));
+    let select = connection.prepare(SELECT);
+    let lapsed: Vec<_> = select.query_map(params![Millis(now), LAPSED], read)?;
+    let update = connection.prepare(UPDATE);
     let mut by_job = BTreeMap::<JobId, i64>::new();
     for (job, seq) in lapsed {
         update.execute(params![job, seq])?;
@@ -101,13 +101,13 @@ pub(super) fn add_claimable(connection: &Connection, job: JobId, tasks: i64) -> 
     const UPDATE: &str = "UPDATE jobs SET tasks_claimable = tasks_claimable + ?2 WHERE id = ?1
         RETURNING account, tasks_claimable";
     const TURN: &str = "INSERT INTO turns (account, runnable) VALUES (?1, ?2)
-        ON CONFLICT DO UPDATE SET runnable = runnable + ?2";
-    let read = |row: &Row<'_>| Ok((row.get::<_, AccountId>(0)?, row.get::<_, i64>(1)?));
-    let updated = connection.prepare_cached(UPDATE)?.query_row(params![job, tasks], read).optional()?;
+        ON CONFLICT (account) DO UPDATE SET runnable = turns.runnable + ?2";
+    let read = |row: &Row| Ok((row.get::<_, AccountId>(0)?, row.get::<_, i64>(1)?));
+    let updated = connection.prepare(UPDATE).query_row(params![job, tasks], read).optional()?;
     let Some((account, claimable)) = updated else { return Err(corrupt("a task has no job")) };
     let runnable = i32::from(claimable > 0) - i32::from(claimable - tasks > 0);
     if runnable != 0 {
-        connection.prepare_cached(TURN)?.execute(params![account, runnable])?;
+        connection.prepare(TURN).execute(params![account, runnable])?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! What keeps the store small and tells how it is.
 
+use crate::sql::{Connection, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 
-use super::codec::{Millis, count, unsigned};
 use super::{bulk, dispatch, schedules, tasks};
+use crate::sql::codec::{Millis, count, unsigned};
 use crate::{JobId, Result, Totals};
 
 /// For how long an idempotency key counts.
@@ -35,7 +35,7 @@ pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32
     let expired = ids(connection, SELECT, now, limit)?;
     for job in &expired {
         for statement in DELETE.into_iter().chain([UPDATE]) {
-            connection.prepare_cached(statement)?.execute([job])?;
+            connection.prepare(statement).execute([job])?;
         }
     }
     Ok(expired)
@@ -55,29 +55,28 @@ pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Times
     let jobs = ids(connection, SELECT, before, limit)?;
     for job in &jobs {
         for statement in DELETE {
-            connection.prepare_cached(statement)?.execute([job])?;
+            connection.prepare(statement).execute([job])?;
         }
     }
     bulk::delete_ended(connection, before, limit)?;
     schedules::delete_runs(connection, before, limit)?;
     let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
-    connection.prepare_cached(DELETE_KEYS)?.execute(params![oldest, KEYS])?;
+    connection.prepare(DELETE_KEYS).execute(params![oldest, KEYS])?;
     Ok(jobs.len() as u64)
 }
 
 fn ids(connection: &Connection, sql: &str, time: Timestamp, limit: u32) -> Result<Vec<JobId>> {
-    let mut select = connection.prepare_cached(sql)?;
-    let rows = select.query_map(params![Millis(time), limit], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let select = connection.prepare(sql);
+    Ok(select.query_map(params![Millis(time), limit], |row| row.get(0))?)
 }
 
-pub(super) fn unknown_jobs(connection: &Connection, ids: Vec<JobId>) -> Result<Vec<JobId>> {
+pub(super) fn unknown_jobs(connection: &Connection, ids: &[JobId]) -> Result<Vec<JobId>> {
     const SELECT: &str = "SELECT 1 FROM jobs WHERE id = ? AND results_deleted = 0";
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     let mut unknown = Vec::new();
     for id in ids {
         if !select.exists([id])? {
-            unknown.push(id);
+            unknown.push(*id);
         }
     }
     Ok(unknown)
@@ -93,7 +92,7 @@ pub(super) fn totals(connection: &Connection) -> Result<Totals> {
             AS deliveries_pending,
         (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'failed') AND status = 'failed')
             AS deliveries_failed";
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         Ok(Totals {
             jobs_open: unsigned(row, "jobs_open")?,
             tasks_pending: unsigned(row, "tasks_pending")?,
@@ -102,12 +101,12 @@ pub(super) fn totals(connection: &Connection) -> Result<Totals> {
             deliveries_failed: unsigned(row, "deliveries_failed")?,
         })
     };
-    Ok(connection.prepare_cached(SELECT)?.query_row([], read)?)
+    Ok(connection.prepare(SELECT).query_row(params![], read)?)
 }
 
 /// Writes, so that a full or read-only disk shows.
 pub(super) fn ping(connection: &Connection) -> Result<()> {
     const UPDATE: &str = "UPDATE meta SET value = value + ? WHERE name = 'pings'";
-    connection.prepare_cached(UPDATE)?.execute([count(1)])?;
+    connection.prepare(UPDATE).execute([count(1)])?;
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Finding and listing deliveries.
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use crate::sql::{self, Connection, OptionalExtension, Row, ToValue, params};
 
 use super::accounts::scope;
-use super::codec::{Millis, last_id, time};
+use crate::sql::codec::{Millis, last_id, time};
 use crate::{Delivery, DeliveryFilter, DeliveryId, Lane, Page, Result, Scope, StoreError, Trigger};
 
 /// The beginning of every statement that reads whole deliveries.
@@ -26,7 +26,7 @@ pub(super) fn delivery(connection: &Connection, scope: Scope, id: DeliveryId) ->
 
 /// Finds a delivery of whatever scope.
 pub(super) fn by_id(connection: &Connection, id: DeliveryId) -> Result<Option<Delivery>> {
-    Ok(connection.prepare_cached(select!("WHERE id = ?"))?.query_row([id], read).optional()?)
+    Ok(connection.prepare(select!("WHERE id = ?")).query_row([id], read).optional()?)
 }
 
 /// One statement for each combination of filters, so that each walks an index in the order wanted. A job has one
@@ -41,7 +41,7 @@ pub(super) fn deliveries(
     const BY_STATUS: &str =
         select!("WHERE account = ? AND environment = ? AND status = ? AND id < ? ORDER BY id DESC LIMIT ?");
     const BY_JOB: &str =
-        select!("WHERE job = ? AND account = ? AND environment = ? AND (?4 IS NULL OR status = ?4) AND id < ? LIMIT ?");
+        select!("WHERE job = ? AND account = ? AND environment = ? AND (status = ?4 OR ?4 IS NULL) AND id < ? LIMIT ?");
     let Scope { account, environment } = scope;
     let before = page.before.unwrap_or(DeliveryId(last_id()));
     let limit = page.limit;
@@ -53,11 +53,11 @@ pub(super) fn deliveries(
     Ok(rows?)
 }
 
-fn collect(connection: &Connection, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<Vec<Delivery>> {
-    connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+fn collect(connection: &Connection, sql: &str, params: &[&dyn ToValue]) -> sql::Result<Vec<Delivery>> {
+    connection.prepare(sql).query_map(params, read)
 }
 
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+pub(super) fn read(row: &Row) -> sql::Result<Delivery> {
     Ok(Delivery {
         id: row.get("id")?,
         job: row.get("job")?,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::sql::{self, Connection, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 
 use super::accounts::scope;
-use super::codec::{Millis, later, time};
+use crate::sql::codec::{Millis, later, time};
 use crate::{NewSecret, Result, Scope, Secret};
 
 /// How many secrets of a scope sign at once: a header lists a signature for each.
@@ -16,40 +16,33 @@ pub(super) fn secrets(connection: &Connection, scope: Scope, now: Timestamp) -> 
     const SELECT: &str = "SELECT id, account, environment, sealed, created_at, expires_at FROM secrets
         WHERE account = ? AND environment = ? AND (expires_at IS NULL OR expires_at > ?)
         ORDER BY created_at DESC, id DESC LIMIT ?";
-    let mut statement = connection.prepare_cached(SELECT)?;
-    let rows = statement.query_map(params![scope.account, scope.environment, Millis(now), SIGNING], read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let statement = connection.prepare(SELECT);
+    Ok(statement.query_map(params![scope.account, scope.environment, Millis(now), SIGNING], read)?)
 }
 
 /// Those that expired before are deleted; of more than ten that sign, the oldest stop at once.
 pub(super) fn rotate(connection: &Connection, new: &NewSecret, overlap: Duration) -> Result<()> {
     const DELETE: &str = "DELETE FROM secrets WHERE account = ? AND environment = ? AND expires_at <= ?";
-    const DELETE_OLDEST: &str = "DELETE FROM secrets WHERE id IN (SELECT id FROM secrets
-        WHERE account = ? AND environment = ? ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?)";
+    const DELETE_OLDEST: &str = "DELETE FROM secrets WHERE account = ?1 AND environment = ?2 AND id NOT IN
+        (SELECT id FROM secrets WHERE account = ?1 AND environment = ?2 ORDER BY created_at DESC, id DESC LIMIT ?3)";
     const EXPIRE: &str = "UPDATE secrets SET expires_at = ?3 WHERE account = ?1 AND environment = ?2
         AND (expires_at IS NULL OR expires_at > ?3)";
     let Scope { account, environment } = new.scope;
     let expires_at = later(new.created_at, overlap);
-    connection.prepare_cached(DELETE)?.execute(params![account, environment, Millis(new.created_at)])?;
-    connection.prepare_cached(DELETE_OLDEST)?.execute(params![account, environment, SIGNING - 1])?;
-    connection.prepare_cached(EXPIRE)?.execute(params![account, environment, expires_at])?;
+    connection.prepare(DELETE).execute(params![account, environment, Millis(new.created_at)])?;
+    connection.prepare(DELETE_OLDEST).execute(params![account, environment, SIGNING - 1])?;
+    connection.prepare(EXPIRE).execute(params![account, environment, expires_at])?;
     insert(connection, new)
 }
 
 pub(super) fn insert(connection: &Connection, new: &NewSecret) -> Result<()> {
     const INSERT: &str = "INSERT INTO secrets (id, account, environment, sealed, created_at) VALUES (?, ?, ?, ?, ?)";
     let NewSecret { id, scope, sealed, created_at } = new;
-    connection.prepare_cached(INSERT)?.execute(params![
-        id,
-        scope.account,
-        scope.environment,
-        sealed,
-        Millis(*created_at)
-    ])?;
+    connection.prepare(INSERT).execute(params![id, scope.account, scope.environment, sealed, Millis(*created_at)])?;
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Secret> {
+fn read(row: &Row) -> sql::Result<Secret> {
     Ok(Secret {
         id: row.get("id")?,
         scope: scope(row)?,

@@ -10,12 +10,12 @@
 
 use std::collections::HashSet;
 
+use crate::sql::{self, Connection, OptionalExtension, Row, ToValue, named_params, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 
 use super::accounts::scope;
-use super::codec::{Millis, count, last_id, time, unsigned};
 use super::replay::mark;
+use crate::sql::codec::{Millis, count, last_id, time, unsigned};
 use crate::{
     Advance, DeliveryId, DeliveryStatus, NewReplay, Page, Replay, ReplayId, ReplayStatus, Result, Scope, Selection,
     StoreError, Trigger,
@@ -27,8 +27,8 @@ const LAST_ERA: i64 = i64::MAX;
 /// Whether a delivery `d` of the job `j` belongs to a selection and could be replayed.
 macro_rules! fits {
     () => {
-        "(j.results_deleted = 0 AND (:status IS NULL OR d.status = :status)
-        AND d.created_at >= :since AND d.created_at < :until AND (:url IS NULL OR d.url = :url) AND d.era < :era)"
+        "(j.results_deleted = 0 AND (d.status = :status OR :status IS NULL)
+        AND d.created_at >= :since AND d.created_at < :until AND (d.url = :url OR :url IS NULL) AND d.era < :era)"
     };
 }
 
@@ -69,7 +69,7 @@ pub(super) fn count_selected(connection: &Connection, scope: Scope, selection: &
         ":account": scope.account, ":environment": scope.environment, ":status": selection.status, ":since": since,
         ":until": until, ":url": selection.url, ":era": era,
     };
-    Ok(connection.prepare_cached(sql)?.query_row(params, |row| unsigned(row, "selected"))?)
+    Ok(connection.prepare(sql).query_row(params, |row| unsigned(row, "selected"))?)
 }
 
 pub(super) fn count_deliveries(connection: &Connection, scope: Scope, selection: &Selection) -> Result<u64> {
@@ -79,11 +79,11 @@ pub(super) fn count_deliveries(connection: &Connection, scope: Scope, selection:
 pub(super) fn submit(connection: &Connection, new: &NewReplay) -> Result<Replay> {
     const ERA: &str = "UPDATE meta SET value = value + 1 WHERE name = 'replays' RETURNING value";
     const INSERT: &str = "INSERT INTO replays (id, account, environment, of_status, of_since, of_until, of_url, era,
-        status, created_at, matched, cursor_at, cursor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob(16))";
+        status, created_at, matched, cursor_at, cursor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let NewReplay { id, scope, selection, created_at } = new;
-    let era: i64 = connection.prepare_cached(ERA)?.query_row([], |row| row.get(0))?;
+    let era: i64 = connection.prepare(ERA).query_row(params![], |row| row.get(0))?;
     let matched = count_selected(connection, *scope, selection, era)?;
-    connection.prepare_cached(INSERT)?.execute(params![
+    connection.prepare(INSERT).execute(params![
         id,
         scope.account,
         scope.environment,
@@ -95,7 +95,8 @@ pub(super) fn submit(connection: &Connection, new: &NewReplay) -> Result<Replay>
         ReplayStatus::Started,
         Millis(*created_at),
         count(matched),
-        times(selection).0
+        times(selection).0,
+        [0_u8; 16]
     ])?;
     replay(connection, *scope, *id)
 }
@@ -113,7 +114,7 @@ macro_rules! select {
 
 pub(super) fn replay(connection: &Connection, scope: Scope, id: ReplayId) -> Result<Replay> {
     const SELECT: &str = select!("WHERE id = ? AND account = ? AND environment = ?");
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     let found = select.query_row(params![id, scope.account, scope.environment], read).optional()?;
     found.ok_or(StoreError::NotFound)
 }
@@ -121,9 +122,8 @@ pub(super) fn replay(connection: &Connection, scope: Scope, id: ReplayId) -> Res
 pub(super) fn replays(connection: &Connection, scope: Scope, page: Page<ReplayId>) -> Result<Vec<Replay>> {
     const SELECT: &str = select!("WHERE account = ? AND environment = ? AND id < ? ORDER BY id DESC LIMIT ?");
     let before = page.before.unwrap_or(ReplayId(last_id()));
-    let mut select = connection.prepare_cached(SELECT)?;
-    let rows = select.query_map(params![scope.account, scope.environment, before, page.limit], read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let select = connection.prepare(SELECT);
+    Ok(select.query_map(params![scope.account, scope.environment, before, page.limit], read)?)
 }
 
 pub(super) fn cancel(connection: &Connection, scope: Scope, id: ReplayId, now: Timestamp) -> Result<()> {
@@ -131,14 +131,14 @@ pub(super) fn cancel(connection: &Connection, scope: Scope, id: ReplayId, now: T
     if replay(connection, scope, id)?.status != ReplayStatus::Started {
         return Err(StoreError::Conflict("the replay has ended".to_owned()));
     }
-    connection.prepare_cached(UPDATE)?.execute(params![ReplayStatus::Cancelled, Millis(now), id])?;
+    connection.prepare(UPDATE).execute(params![ReplayStatus::Cancelled, Millis(now), id])?;
     Ok(())
 }
 
 pub(super) fn delete_ended(connection: &Connection, before: Timestamp, limit: u32) -> Result<()> {
     const DELETE: &str = "DELETE FROM replays WHERE id IN (SELECT id FROM replays INDEXED BY replays_ended
         WHERE completed_at IS NOT NULL AND completed_at < ? ORDER BY completed_at LIMIT ?)";
-    connection.prepare_cached(DELETE)?.execute(params![Millis(before), limit])?;
+    connection.prepare(DELETE).execute(params![Millis(before), limit])?;
     Ok(())
 }
 
@@ -163,9 +163,9 @@ struct Walk {
 fn next(connection: &Connection, window: u32) -> Result<Option<Walk>> {
     const SELECT: &str = select!("INDEXED BY replays_started WHERE status = 'started' ORDER BY turn, id");
     let mut full = HashSet::new();
-    let mut select = connection.prepare_cached(SELECT)?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
+    let select = connection.prepare(SELECT);
+    let rows = select.query(params![])?;
+    for row in &rows {
         let scope = scope(row)?;
         if full.contains(&scope) {
             continue;
@@ -184,8 +184,8 @@ fn next(connection: &Connection, window: u32) -> Result<Option<Walk>> {
 fn outstanding(connection: &Connection, scope: Scope, window: u32) -> Result<u32> {
     const SELECT: &str = "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_replaying
         WHERE account = ? AND environment = ? AND (next_trigger = 'replay' OR replay_requested_at IS NOT NULL)
-        LIMIT ?)";
-    let mut select = connection.prepare_cached(SELECT)?;
+        LIMIT ?) outstanding";
+    let select = connection.prepare(SELECT);
     Ok(select.query_row(params![scope.account, scope.environment, window], |row| row.get(0))?)
 }
 
@@ -241,7 +241,7 @@ fn candidates(connection: &Connection, walk: &Walk, limit: u32) -> Result<Vec<Ca
     );
     let Replay { scope, selection, .. } = &walk.replay;
     let (since, until) = times(selection);
-    let mut params: Vec<(&str, &dyn ToSql)> = vec![
+    let mut params: Vec<(&str, &dyn ToValue)> = vec![
         (":account", &scope.account),
         (":environment", &scope.environment),
         (":status", &selection.status),
@@ -256,7 +256,7 @@ fn candidates(connection: &Connection, walk: &Walk, limit: u32) -> Result<Vec<Ca
     if !by_status {
         params.push((":cursor_at", &walk.cursor.0));
     }
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         Ok(Candidate {
             id: row.get("id")?,
             created_at: row.get("created_at")?,
@@ -266,8 +266,8 @@ fn candidates(connection: &Connection, walk: &Walk, limit: u32) -> Result<Vec<Ca
             fits: row.get::<_, Option<bool>>("fits")?.unwrap_or(false),
         })
     };
-    let mut select = connection.prepare_cached(if by_status { BY_STATUS } else { BY_AGE })?;
-    Ok(select.query_map(&params[..], read)?.collect::<Result<_, _>>()?)
+    let select = connection.prepare(if by_status { BY_STATUS } else { BY_AGE });
+    Ok(select.query_map(&params[..], read)?)
 }
 
 /// Keeps how far a bulk replay has come, and that it is the last in turn; ends it where told.
@@ -281,22 +281,14 @@ fn keep(
     const TURN: &str = "UPDATE meta SET value = value + 1 WHERE name = 'advances' RETURNING value";
     const UPDATE: &str = "UPDATE replays SET cursor_at = ?, cursor = ?, replayed = replayed + ?, turn = ?, status = ?,
         completed_at = ? WHERE id = ?";
-    let turn: i64 = connection.prepare_cached(TURN)?.query_row([], |row| row.get(0))?;
+    let turn: i64 = connection.prepare(TURN).query_row(params![], |row| row.get(0))?;
     let status = if completed_at.is_some() { ReplayStatus::Completed } else { ReplayStatus::Started };
     let completed_at = completed_at.map(Millis);
-    connection.prepare_cached(UPDATE)?.execute(params![
-        cursor.0,
-        cursor.1,
-        replayed,
-        turn,
-        status,
-        completed_at,
-        id
-    ])?;
+    connection.prepare(UPDATE).execute(params![cursor.0, cursor.1, replayed, turn, status, completed_at, id])?;
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Replay> {
+fn read(row: &Row) -> sql::Result<Replay> {
     Ok(Replay {
         id: row.get("id")?,
         scope: scope(row)?,

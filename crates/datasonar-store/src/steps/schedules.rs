@@ -1,12 +1,12 @@
 //! Schedules and their runs.
 
+use crate::sql::{self, Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::accounts::scope;
-use super::codec::{Millis, last_id, time};
-use super::fault::corrupt;
 use super::submit;
+use crate::sql::codec::{Millis, last_id, time};
+use crate::sql::corrupt;
 use crate::{
     DueSchedule, JobId, NewSchedule, Page, Result, Run, RunDecision, RunOutcome, RunSchedule, RunTrigger, Schedule,
     ScheduleChange, ScheduleId, Scope, StoreError, Submission,
@@ -36,7 +36,7 @@ pub(super) fn create(connection: &Connection, new: &NewSchedule) -> Result<Submi
         }
         submit::remember(connection, new.scope, idempotency, new.created_at)?;
     }
-    connection.prepare_cached(INSERT)?.execute(params![
+    connection.prepare(INSERT).execute(params![
         new.id,
         new.scope.account,
         new.scope.environment,
@@ -60,16 +60,16 @@ pub(super) fn schedule(connection: &Connection, scope: Scope, id: ScheduleId) ->
 
 /// A schedule of whatever scope, and the time whose run waits.
 fn find(connection: &Connection, id: ScheduleId) -> Result<(Schedule, Option<Timestamp>)> {
-    let mut select = connection.prepare_cached(select!("WHERE id = ?"))?;
+    let select = connection.prepare(select!("WHERE id = ?"));
     select.query_row([id], read).optional()?.ok_or(StoreError::NotFound)
 }
 
 pub(super) fn schedules(connection: &Connection, scope: Scope, page: Page<ScheduleId>) -> Result<Vec<Schedule>> {
     const SELECT: &str = select!("WHERE account = ? AND environment = ? AND id < ? ORDER BY id DESC LIMIT ?");
     let before = page.before.unwrap_or(ScheduleId(last_id()));
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     let rows = select.query_map(params![scope.account, scope.environment, before, page.limit], read)?;
-    Ok(rows.map(|row| row.map(|(schedule, _)| schedule)).collect::<Result<_, _>>()?)
+    Ok(rows.into_iter().map(|(schedule, _)| schedule).collect())
 }
 
 pub(super) fn change(
@@ -86,7 +86,7 @@ pub(super) fn change(
     if schedule(connection, scope, id)?.version != version {
         return Err(StoreError::Conflict("the schedule was changed meanwhile".to_owned()));
     }
-    connection.prepare_cached(UPDATE)?.execute(params![
+    connection.prepare(UPDATE).execute(params![
         change.name,
         change.cron,
         change.timezone,
@@ -104,7 +104,7 @@ pub(super) fn change(
 pub(super) fn delete(connection: &Connection, scope: Scope, id: ScheduleId) -> Result<()> {
     schedule(connection, scope, id)?;
     for delete in ["DELETE FROM runs WHERE schedule = ?", "DELETE FROM schedules WHERE id = ?"] {
-        connection.prepare_cached(delete)?.execute([id])?;
+        connection.prepare(delete).execute([id])?;
     }
     Ok(())
 }
@@ -115,10 +115,10 @@ pub(super) fn runs(connection: &Connection, scope: Scope, id: ScheduleId, page: 
         WHERE r.schedule = ? AND r.planned_at < ? ORDER BY r.planned_at DESC LIMIT ?";
     schedule(connection, scope, id)?;
     let before = page.before.unwrap_or(Timestamp::MAX);
-    let mut select = connection.prepare_cached(SELECT)?;
-    let mut rows = select.query(params![id, Millis(before), page.limit])?;
+    let select = connection.prepare(SELECT);
+    let rows = select.query(params![id, Millis(before), page.limit])?;
     let mut runs = Vec::new();
-    while let Some(row) = rows.next()? {
+    for row in &rows {
         runs.push(read_run(row)?);
     }
     Ok(runs)
@@ -131,16 +131,16 @@ pub(super) fn due(connection: &Connection, now: Timestamp, limit: u32) -> Result
         ORDER BY next_run_at, id LIMIT ?"
     );
     const WAITING: &str = select!("INDEXED BY schedules_queued WHERE paused = 0 AND queued_at IS NOT NULL ORDER BY id");
-    let mut select = connection.prepare_cached(BY_TIME)?;
-    let come: Vec<_> = select.query_map(params![Millis(now), limit], read)?.collect::<Result<_, _>>()?;
+    let select = connection.prepare(BY_TIME);
+    let come: Vec<_> = select.query_map(params![Millis(now), limit], read)?;
     let mut due = Vec::with_capacity(come.len());
     for (schedule, queued) in come {
         due.push(DueSchedule { is_open: is_open(connection, schedule.id)?, schedule, queued });
     }
-    let mut select = connection.prepare_cached(WAITING)?;
-    let mut waiting = select.query_map([], read)?;
+    let select = connection.prepare(WAITING);
+    let mut waiting = select.query_map(params![], read)?.into_iter();
     while due.len() < limit as usize
-        && let Some(row) = waiting.next().transpose()?
+        && let Some(row) = waiting.next()
     {
         let (schedule, queued) = row;
         let is_told = due.iter().any(|due| due.schedule.id == schedule.id);
@@ -156,13 +156,13 @@ fn is_open(connection: &Connection, id: ScheduleId) -> Result<bool> {
         (SELECT job FROM runs INDEXED BY runs_started WHERE schedule = ? AND job IS NOT NULL
             ORDER BY planned_at DESC LIMIT ?) r
         JOIN jobs j ON j.id = r.job WHERE j.status IN ('pending', 'started')";
-    Ok(connection.prepare_cached(SELECT)?.exists(params![id, OPEN_AMONG])?)
+    Ok(connection.prepare(SELECT).exists(params![id, OPEN_AMONG])?)
 }
 
 pub(super) fn next_at(connection: &Connection) -> Result<Option<Timestamp>> {
     const SELECT: &str = "SELECT min(next_run_at) AS at FROM schedules INDEXED BY schedules_due
         WHERE paused = 0 AND next_run_at IS NOT NULL";
-    Ok(connection.prepare_cached(SELECT)?.query_row([], |row| time(row, "at"))?)
+    Ok(connection.prepare(SELECT).query_row(params![], |row| time(row, "at"))?)
 }
 
 pub(super) fn run(connection: &Connection, run: &RunSchedule) -> Result<Submission> {
@@ -211,10 +211,10 @@ fn record(
     const DELETE: &str = "DELETE FROM runs WHERE schedule = ? AND planned_at = ? AND outcome = 'queued'";
     let (schedule, planned_at) = (run.schedule, Millis(run.planned_at));
     if is_waiting && run.trigger == RunTrigger::Cron {
-        connection.prepare_cached(DELETE)?.execute(params![schedule, planned_at])?;
+        connection.prepare(DELETE).execute(params![schedule, planned_at])?;
     }
     let row = params![schedule, planned_at, run.trigger, outcome, job, reason, Millis(run.now)];
-    if connection.prepare_cached(INSERT)?.execute(row)? == 0 {
+    if connection.prepare(INSERT).execute(row)? == 0 {
         return Err(StoreError::Conflict("there was a run at this time".to_owned()));
     }
     Ok(())
@@ -223,11 +223,7 @@ fn record(
 /// Moves a schedule to its next time.
 fn go_on(connection: &Connection, run: &RunSchedule, queued: Option<Timestamp>) -> Result<()> {
     const UPDATE: &str = "UPDATE schedules SET next_run_at = ?, queued_at = ?, version = version + 1 WHERE id = ?";
-    connection.prepare_cached(UPDATE)?.execute(params![
-        run.next_run_at.map(Millis),
-        queued.map(Millis),
-        run.schedule
-    ])?;
+    connection.prepare(UPDATE).execute(params![run.next_run_at.map(Millis), queued.map(Millis), run.schedule])?;
     Ok(())
 }
 
@@ -236,11 +232,11 @@ pub(super) fn delete_runs(connection: &Connection, before: Timestamp, limit: u32
     const DELETE: &str = "DELETE FROM runs WHERE (schedule, planned_at) IN
         (SELECT schedule, planned_at FROM runs INDEXED BY runs_by_age WHERE at < ? AND outcome <> 'queued'
             ORDER BY at LIMIT ?)";
-    connection.prepare_cached(DELETE)?.execute(params![Millis(before), limit])?;
+    connection.prepare(DELETE).execute(params![Millis(before), limit])?;
     Ok(())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(Schedule, Option<Timestamp>)> {
+fn read(row: &Row) -> sql::Result<(Schedule, Option<Timestamp>)> {
     let schedule = Schedule {
         id: row.get("id")?,
         scope: scope(row)?,
@@ -259,7 +255,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(Schedule, Option<Timestamp>)> {
     Ok((schedule, time(row, "queued_at")?))
 }
 
-fn read_run(row: &Row<'_>) -> Result<Run> {
+fn read_run(row: &Row) -> Result<Run> {
     let (job, reason): (Option<JobId>, Option<String>) = (row.get("job")?, row.get("reason")?);
     let outcome = match (row.get::<_, String>("outcome")?.as_str(), job, reason) {
         ("started", Some(job), None) => RunOutcome::Started(job),

@@ -1,10 +1,10 @@
 //! The frontier of crawls: admitting URLs once each, level by level, and telling pages apart.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use crate::sql::{Connection, OptionalExtension, Row, Statement, params};
 
-use super::codec::{Json, count, narrow, unsigned};
-use super::fault::corrupt;
 use super::tasks::add_claimable;
+use crate::sql::codec::{Json, count, narrow, unsigned};
+use crate::sql::corrupt;
 use crate::{
     Discovery, FinishTask, FoundUrl, JobId, NewCrawl, Result, SKIPPED_LISTED, Scope, SkipReason, SkippedUrl,
     StoreError, TaskLease, URLS_PER_CRAWL_TASK, UrlKey,
@@ -17,7 +17,7 @@ pub(super) fn begin(connection: &Connection, job: JobId, new: &NewCrawl) -> Resu
     if new.max_pages == 0 {
         return Err(corrupt("a crawl needs a page"));
     }
-    connection.prepare_cached(INSERT)?.execute(params![job, count(new.max_pages), new.start.depth])?;
+    connection.prepare(INSERT).execute(params![job, count(new.max_pages), new.start.depth])?;
     let mut frontier = Frontier::open(connection, job)?;
     frontier.admit(&new.start)?;
     frontier.close()
@@ -42,19 +42,19 @@ pub(super) fn claim_page(
 ) -> Result<bool> {
     const SELECT: &str = "SELECT position FROM seen WHERE job = ? AND key = ?";
     const TAKE: &str = "INSERT INTO seen (job, key, position) VALUES (?, ?, ?)
-        ON CONFLICT DO UPDATE SET position = excluded.position";
+        ON CONFLICT (job, key) DO UPDATE SET position = excluded.position";
     let task = hold(connection, lease)?;
     if index >= task.urls {
         return Err(corrupt("a page lies outside its task"));
     }
     let own = count(task.first + u64::from(index));
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     let mut standing = Vec::with_capacity(keys.len());
     for key in keys {
         let found = select.query_row(params![lease.job, key], |row| row.get::<_, Option<i64>>(0)).optional()?;
         if let Some(other) = found.flatten().filter(|position| *position != own) {
             // Pages that name each other as canonical must not both give way.
-            connection.prepare_cached(TAKE)?.execute(params![lease.job, own_key, other])?;
+            connection.prepare(TAKE).execute(params![lease.job, own_key, other])?;
             return Ok(false);
         }
         standing.push(found);
@@ -70,7 +70,7 @@ pub(super) fn claim_page(
                 frontier.unskip(*key)?;
             }
         }
-        connection.prepare_cached(TAKE)?.execute(params![lease.job, key, own])?;
+        connection.prepare(TAKE).execute(params![lease.job, key, own])?;
     }
     frontier.map_or(Ok(()), Frontier::close)?;
     Ok(true)
@@ -80,7 +80,7 @@ pub(super) fn claim_page(
 pub(super) fn finish(connection: &Connection, finish: &FinishTask, depth: u32, cancelled: bool) -> Result<()> {
     // Its URLs are in its results now. The room is used again, so that the file grows little with a crawl.
     const DELETE: &str = "DELETE FROM found WHERE job = ? AND seq = ?";
-    connection.prepare_cached(DELETE)?.execute(params![finish.lease.job, finish.lease.seq])?;
+    connection.prepare(DELETE).execute(params![finish.lease.job, finish.lease.seq])?;
     let mut frontier = Frontier::open(connection, finish.lease.job)?;
     frontier.dropped = narrow(finish.dropped.len())?;
     frontier.total -= u64::from(frontier.dropped);
@@ -106,15 +106,15 @@ pub(super) fn skipped(
 ) -> Result<Vec<(u64, SkippedUrl)>> {
     const JOB: &str = "SELECT 1 FROM jobs WHERE id = ? AND account = ? AND environment = ?";
     const SELECT: &str = "SELECT number, reason, url FROM skipped WHERE job = ? AND number > ? ORDER BY number LIMIT ?";
-    if !connection.prepare_cached(JOB)?.exists(params![job, scope.account, scope.environment])? {
+    if !connection.prepare(JOB).exists(params![job, scope.account, scope.environment])? {
         return Err(StoreError::NotFound);
     }
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         let Json(url) = row.get("url")?;
         Ok((unsigned(row, "number")?, SkippedUrl { url, reason: row.get("reason")? }))
     };
-    let mut select = connection.prepare_cached(SELECT)?;
-    Ok(select.query_map(params![job, count(after), limit], read)?.collect::<Result<_, _>>()?)
+    let select = connection.prepare(SELECT);
+    Ok(select.query_map(params![job, count(after), limit], read)?)
 }
 
 /// The URLs of a task, from their row.
@@ -135,10 +135,10 @@ fn hold(connection: &Connection, lease: TaskLease) -> Result<Held> {
     const SELECT: &str = "SELECT t.first, t.urls, j.cancelled_at IS NOT NULL AS cancelled
         FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         Ok(Held { first: unsigned(row, "first")?, urls: row.get("urls")?, cancelled: row.get("cancelled")? })
     };
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?.ok_or(StoreError::LeaseLost)
 }
 
@@ -173,16 +173,16 @@ struct Frontier<'a> {
     dropped: u32,
     claimable: i64,
     filling: Option<Filling>,
-    insert_seen: CachedStatement<'a>,
+    insert_seen: Statement<'a>,
 }
 
 impl<'a> Frontier<'a> {
     fn open(connection: &'a Connection, job: JobId) -> Result<Self> {
         const SELECT: &str = "SELECT c.max_pages, c.admitted, c.tasks, c.level, c.level_left, c.listed, j.total
             FROM crawls c JOIN jobs j ON j.id = c.job WHERE c.job = ?";
-        let insert_seen = connection
-            .prepare_cached("INSERT INTO seen (job, key, position) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?;
-        let read = |row: &Row<'_>| {
+        let insert_seen =
+            connection.prepare("INSERT INTO seen (job, key, position) VALUES (?, ?, ?) ON CONFLICT DO NOTHING");
+        let read = |row: &Row| {
             Ok(Self {
                 connection,
                 job,
@@ -202,7 +202,7 @@ impl<'a> Frontier<'a> {
                 insert_seen,
             })
         };
-        let found = connection.prepare_cached(SELECT)?.query_row([job], read).optional()?;
+        let found = connection.prepare(SELECT).query_row([job], read).optional()?;
         found.ok_or_else(|| corrupt("a job is no crawl"))
     }
 
@@ -251,11 +251,11 @@ impl<'a> Frontier<'a> {
     fn last_held(&self, depth: u32) -> Result<Option<Filling>> {
         const SELECT: &str = "SELECT seq, first + urls AS end, urls FROM tasks INDEXED BY tasks_held
             WHERE job = ? AND state = 'held' AND depth = ? ORDER BY seq DESC LIMIT 1";
-        let read = |row: &Row<'_>| {
+        let read = |row: &Row| {
             let (seq, urls) = (row.get("seq")?, row.get("urls")?);
             Ok(Filling { seq, depth, end: unsigned(row, "end")?, urls, lines: String::new(), is_new: false })
         };
-        let found = self.connection.prepare_cached(SELECT)?.query_row(params![self.job, depth], read).optional()?;
+        let found = self.connection.prepare(SELECT).query_row(params![self.job, depth], read).optional()?;
         Ok(found.filter(|task| task.end == self.admitted && task.urls < URLS_PER_CRAWL_TASK))
     }
 
@@ -275,14 +275,14 @@ impl<'a> Frontier<'a> {
         const UPDATE_URLS: &str = "UPDATE found SET urls = urls || ? WHERE job = ? AND seq = ?";
         let Some(task) = self.filling.take() else { return Ok(()) };
         if !task.is_new {
-            self.connection.prepare_cached(UPDATE)?.execute(params![task.urls, self.job, task.seq])?;
-            self.connection.prepare_cached(UPDATE_URLS)?.execute(params![task.lines, self.job, task.seq])?;
+            self.connection.prepare(UPDATE).execute(params![task.urls, self.job, task.seq])?;
+            self.connection.prepare(UPDATE_URLS).execute(params![task.lines, self.job, task.seq])?;
             return Ok(());
         }
         let is_due = task.depth <= self.level;
         let state = if is_due { "pending" } else { "held" };
         let first = task.end - u64::from(task.urls);
-        self.connection.prepare_cached(INSERT)?.execute(params![
+        self.connection.prepare(INSERT).execute(params![
             self.job,
             task.seq,
             state,
@@ -290,7 +290,7 @@ impl<'a> Frontier<'a> {
             task.urls,
             task.depth
         ])?;
-        self.connection.prepare_cached(INSERT_URLS)?.execute(params![self.job, task.seq, task.lines])?;
+        self.connection.prepare(INSERT_URLS).execute(params![self.job, task.seq, task.lines])?;
         if is_due {
             self.level_left += 1;
             self.claimable += 1;
@@ -305,7 +305,7 @@ impl<'a> Frontier<'a> {
         let is_known = if self.listed < SKIPPED_LISTED {
             self.insert_seen.execute(params![self.job, key, None::<i64>])? == 0
         } else {
-            self.connection.prepare_cached(SEEN)?.exists(params![self.job, key])?
+            self.connection.prepare(SEEN).exists(params![self.job, key])?
         };
         if is_known { Ok(()) } else { self.count(one, Some(key)) }
     }
@@ -320,14 +320,14 @@ impl<'a> Frontier<'a> {
         const INSERT: &str = "INSERT INTO skipped (job, number, reason, url, key) VALUES (?, ?, ?, ?, ?)";
         self.listed += 1;
         let row = params![self.job, count(self.listed), one.reason, Json(&one.url), key];
-        self.connection.prepare_cached(INSERT)?.execute(row)?;
+        self.connection.prepare(INSERT).execute(row)?;
         Ok(())
     }
 
     /// Takes a page off the list of those that were skipped.
     fn unskip(&mut self, key: UrlKey) -> Result<()> {
         const DELETE: &str = "DELETE FROM skipped WHERE job = ? AND key = ? RETURNING reason";
-        let mut delete = self.connection.prepare_cached(DELETE)?;
+        let delete = self.connection.prepare(DELETE);
         let reason = delete.query_row(params![self.job, key], |row| row.get::<_, SkipReason>(0)).optional()?;
         if let Some(reason) = reason {
             self.skipped[reason as usize] -= 1;
@@ -345,14 +345,15 @@ impl<'a> Frontier<'a> {
         if room == 0 {
             return Ok(());
         }
-        let mut select = self.connection.prepare_cached(SELECT)?;
+        let select = self.connection.prepare(SELECT);
         let urls: Vec<FoundUrl> = select
             .query_map(params![self.job, count(room)], |row| row.get::<_, Json<FoundUrl>>(0))?
-            .map(|url| url.map(|url| url.0))
-            .collect::<Result<_, _>>()?;
+            .into_iter()
+            .map(|url| url.0)
+            .collect();
         for url in urls {
             self.unskip(url.key)?;
-            self.connection.prepare_cached(SEEN)?.execute(params![count(self.admitted), self.job, url.key])?;
+            self.connection.prepare(SEEN).execute(params![count(self.admitted), self.job, url.key])?;
             self.put(&url)?;
         }
         Ok(())
@@ -367,9 +368,9 @@ impl<'a> Frontier<'a> {
         if self.level_left > 0 {
             return Ok(());
         }
-        let next: Option<u32> = self.connection.prepare_cached(NEXT)?.query_row([self.job], |row| row.get(0))?;
+        let next: Option<u32> = self.connection.prepare(NEXT).query_row([self.job], |row| row.get(0))?;
         let Some(next) = next else { return Ok(()) };
-        let tasks = self.connection.prepare_cached(RELEASE)?.execute(params![self.job, next])?;
+        let tasks = self.connection.prepare(RELEASE).execute(params![self.job, next])?;
         self.level = next;
         self.level_left = narrow(tasks)?;
         self.claimable += self.level_left;
@@ -383,7 +384,7 @@ impl<'a> Frontier<'a> {
         const JOB: &str = "UPDATE jobs SET total = total + ?, tasks_left = tasks_left + ? WHERE id = ?";
         self.end_task()?;
         let [robots, out_of_scope, duplicate, over_limit] = self.skipped;
-        self.connection.prepare_cached(CRAWL)?.execute(params![
+        self.connection.prepare(CRAWL).execute(params![
             count(self.admitted),
             self.tasks,
             self.level,
@@ -397,7 +398,7 @@ impl<'a> Frontier<'a> {
         ])?;
         let urls = self.new_urls - i64::from(self.dropped);
         if urls != 0 || self.new_tasks != 0 {
-            self.connection.prepare_cached(JOB)?.execute(params![urls, self.new_tasks, self.job])?;
+            self.connection.prepare(JOB).execute(params![urls, self.new_tasks, self.job])?;
         }
         if self.claimable != 0 {
             add_claimable(self.connection, self.job, self.claimable)?;

@@ -1,11 +1,11 @@
 //! Finding, listing and cancelling jobs, and reading their results back.
 
+use crate::sql::{self, Connection, OptionalExtension, Row, ToValue, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::accounts::scope;
-use super::codec::{Json, Millis, last_id, time, unsigned};
-use super::fault::corrupt;
+use crate::sql::codec::{Json, Millis, last_id, time, unsigned};
+use crate::sql::corrupt;
 use crate::{
     DeliveryId, DeliveryStatus, FinishedTask, Job, JobFilter, JobId, JobStatus, Page, Result, Scope, Segment,
     SegmentData, SkipCounts, StoreError,
@@ -32,11 +32,11 @@ pub(super) fn job(connection: &Connection, scope: Scope, id: JobId) -> Result<Jo
 
 /// Finds a job of whatever scope.
 pub(super) fn by_id(connection: &Connection, id: JobId) -> Result<Option<Job>> {
-    Ok(connection.prepare_cached(select!("WHERE j.id = ?"))?.query_row([id], read).optional()?)
+    Ok(connection.prepare(select!("WHERE j.id = ?")).query_row([id], read).optional()?)
 }
 
 /// One statement for each combination of filters, so that each walks an index in the order wanted. Where both are
-/// given, the status leads (a `+` keeps the kind's index out): the jobs that stand somewhere in particular are few.
+/// given, the status leads (`coalesce` keeps the kind's index out): the jobs that stand somewhere in particular are few.
 pub(super) fn jobs(connection: &Connection, scope: Scope, filter: JobFilter, page: Page<JobId>) -> Result<Vec<Job>> {
     const ALL: &str = select!("WHERE j.account = ? AND j.environment = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?");
     const BY_KIND: &str =
@@ -44,7 +44,7 @@ pub(super) fn jobs(connection: &Connection, scope: Scope, filter: JobFilter, pag
     const BY_STATUS: &str =
         select!("WHERE j.account = ? AND j.environment = ? AND j.status = ? AND j.id < ? ORDER BY j.id DESC LIMIT ?");
     const BY_BOTH: &str = select!(
-        "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND +j.kind = ? AND j.id < ?
+        "WHERE j.account = ? AND j.environment = ? AND j.status = ? AND coalesce(j.kind, '') = ? AND j.id < ?
         ORDER BY j.id DESC LIMIT ?"
     );
     let Scope { account, environment } = scope;
@@ -70,20 +70,20 @@ pub(super) fn ended(connection: &Connection, scope: Scope, after: (Timestamp, Jo
     Ok(collect(connection, SELECT, params![scope.account, scope.environment, Millis(at), id, limit])?)
 }
 
-fn collect(connection: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<Job>> {
-    connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+fn collect(connection: &Connection, sql: &str, params: &[&dyn ToValue]) -> sql::Result<Vec<Job>> {
+    connection.prepare(sql).query_map(params, read)
 }
 
 pub(super) fn cancel(connection: &Connection, scope: Scope, id: JobId, now: Timestamp) -> Result<()> {
     const SELECT: &str = "SELECT status FROM jobs WHERE id = ? AND account = ? AND environment = ?";
     const UPDATE: &str = "UPDATE jobs SET cancelled_at = coalesce(cancelled_at, ?) WHERE id = ?";
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     let status = select.query_row(params![id, scope.account, scope.environment], |row| row.get::<_, JobStatus>(0));
     match status.optional()? {
         None => Err(StoreError::NotFound),
         Some(status) if status.has_ended() => Err(StoreError::Conflict("the job has ended".to_owned())),
         Some(_) => {
-            connection.prepare_cached(UPDATE)?.execute(params![Millis(now), id])?;
+            connection.prepare(UPDATE).execute(params![Millis(now), id])?;
             Ok(())
         }
     }
@@ -92,10 +92,10 @@ pub(super) fn cancel(connection: &Connection, scope: Scope, id: JobId, now: Time
 pub(super) fn finished_tasks(connection: &Connection, job: JobId, seq: u32, limit: u32) -> Result<Vec<FinishedTask>> {
     const SELECT: &str = "SELECT seq, state, first, urls FROM tasks WHERE job = ? AND seq >= ? ORDER BY seq LIMIT ?";
     let mut tasks = Vec::new();
-    let mut select = connection.prepare_cached(SELECT)?;
-    let mut rows = select.query(params![job, seq, limit])?;
-    while let Some(row) = rows.next()? {
-        if row.get_ref("state")?.as_str().map_err(|_| corrupt("a task has no state"))? != "finished" {
+    let select = connection.prepare(SELECT);
+    let rows = select.query(params![job, seq, limit])?;
+    for row in &rows {
+        if row.get::<_, String>("state")? != "finished" {
             break;
         }
         let seq = row.get("seq")?;
@@ -112,10 +112,10 @@ pub(super) fn finished_tasks(connection: &Connection, job: JobId, seq: u32, limi
 fn segments(connection: &Connection, job: JobId, seq: u32) -> Result<Vec<Segment>> {
     const SELECT: &str = "SELECT first, count, raw_bytes, sha256, blob_key, bytes FROM segments
         WHERE job = ? AND seq = ? ORDER BY position";
-    let mut select = connection.prepare_cached(SELECT)?;
-    let mut rows = select.query(params![job, seq])?;
+    let select = connection.prepare(SELECT);
+    let rows = select.query(params![job, seq])?;
     let mut segments = Vec::new();
-    while let Some(row) = rows.next()? {
+    for row in &rows {
         let data = match (row.get("blob_key")?, row.get("bytes")?) {
             (Some(key), None) => SegmentData::Blob(key),
             (None, Some(bytes)) => SegmentData::Inline(bytes),
@@ -132,7 +132,7 @@ fn segments(connection: &Connection, job: JobId, seq: u32) -> Result<Vec<Segment
     Ok(segments)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Job> {
+fn read(row: &Row) -> sql::Result<Job> {
     let delivery: Option<DeliveryId> = row.get("delivery_id")?;
     let standing: Option<DeliveryStatus> = row.get("delivery_status")?;
     Ok(Job {

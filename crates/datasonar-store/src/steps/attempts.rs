@@ -1,16 +1,16 @@
 //! The log of attempts.
 
-use rusqlite::{Connection, Row, params};
+use crate::sql::{self, Connection, Row, params};
 
-use super::codec::{Json, Millis, count, unsigned};
 use super::deliveries;
+use crate::sql::codec::{Json, Millis, count, unsigned};
 use crate::{Attempt, DeliveryId, Result, Scope};
 
 pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<()> {
     const INSERT: &str = "INSERT INTO attempts
         (id, delivery, number, trigger, started_at, request_headers, request_bytes, remote, response_status,
         response_headers, response_body, timings, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    connection.prepare_cached(INSERT)?.execute(params![
+    connection.prepare(INSERT).execute(params![
         attempt.id,
         attempt.delivery,
         attempt.number,
@@ -33,10 +33,10 @@ pub(super) fn attempts(connection: &Connection, scope: Scope, id: DeliveryId) ->
         response_status, response_headers, response_body, timings, error
         FROM attempts WHERE delivery = ? ORDER BY number";
     deliveries::delivery(connection, scope, id)?;
-    Ok(connection.prepare_cached(SELECT)?.query_map([id], read)?.collect::<Result<_, _>>()?)
+    Ok(connection.prepare(SELECT).query_map([id], read)?)
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+fn read(row: &Row) -> sql::Result<Attempt> {
     Ok(Attempt {
         id: row.get("id")?,
         delivery: row.get("delivery")?,

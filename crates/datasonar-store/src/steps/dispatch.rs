@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{Millis, later, time};
 use super::deliveries::{self, select};
-use super::fault::corrupt;
 use super::{attempts, jobs, secrets};
+use crate::sql::codec::{Millis, later, time};
+use crate::sql::corrupt;
 use crate::{
     Attempt, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryLease, DeliveryStatus, ProcessId, Result, Scope,
     Secret, Share, StoreError, Trigger, Verdict,
@@ -47,15 +47,14 @@ fn due(connection: &Connection, share: &Share, now: Timestamp) -> Result<Vec<(De
         WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL
         AND lane = ? AND host = ? AND next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?"
     );
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         let mut delivery = deliveries::read(row)?;
         delivery.next_trigger = deliveries::trigger(&delivery, time(row, "replay_requested_at")?.is_some());
         delivery.lane = deliveries::lane(delivery.next_trigger, delivery.automatic_attempts);
         Ok((delivery, row.get::<_, u32>("epoch")?))
     };
-    let mut select = connection.prepare_cached(SELECT)?;
-    let rows = select.query_map(params![share.lane, share.host, Millis(now), share.limit], read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let select = connection.prepare(SELECT);
+    Ok(select.query_map(params![share.lane, share.host, Millis(now), share.limit], read)?)
 }
 
 /// A claim under way.
@@ -73,7 +72,7 @@ impl Leasing<'_> {
         const UPDATE: &str = "UPDATE deliveries SET epoch = ?, owner = ?, lease_expires_at = ?, next_trigger = ?,
             lane = ?, replay_requested_at = NULL WHERE id = ?";
         let epoch = epoch.saturating_add(1);
-        self.connection.prepare_cached(UPDATE)?.execute(params![
+        self.connection.prepare(UPDATE).execute(params![
             epoch,
             self.owner,
             self.expires_at,
@@ -100,7 +99,7 @@ impl Leasing<'_> {
 pub(super) fn has_lapsed(connection: &Connection, now: Timestamp) -> Result<bool> {
     const SELECT: &str = "SELECT 1 FROM deliveries INDEXED BY deliveries_leased
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ? LIMIT 1";
-    Ok(connection.prepare_cached(SELECT)?.exists([Millis(now)])?)
+    Ok(connection.prepare(SELECT).exists([Millis(now)])?)
 }
 
 /// Makes deliveries whose leases have run out claimable, and gives up tests.
@@ -110,7 +109,7 @@ pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
         ORDER BY lease_expires_at LIMIT ?)";
     if has_lapsed(connection, now)? {
         give_up_tests(connection, now)?;
-        connection.prepare_cached(UPDATE)?.execute(params![Millis(now), LAPSED])?;
+        connection.prepare(UPDATE).execute(params![Millis(now), LAPSED])?;
     }
     Ok(())
 }
@@ -123,7 +122,7 @@ fn give_up_tests(connection: &Connection, now: Timestamp) -> Result<()> {
         replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id IN
         (SELECT id FROM deliveries INDEXED BY deliveries_leased
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ? AND next_trigger = 'test')";
-    connection.prepare_cached(UPDATE)?.execute([Millis(now)])?;
+    connection.prepare(UPDATE).execute([Millis(now)])?;
     Ok(())
 }
 
@@ -135,7 +134,7 @@ pub(super) fn renew(
 ) -> Result<Vec<bool>> {
     const UPDATE: &str = "UPDATE deliveries SET lease_expires_at = ? WHERE id = ? AND epoch = ?";
     let expires_at = later(now, hold);
-    let mut update = connection.prepare_cached(UPDATE)?;
+    let update = connection.prepare(UPDATE);
     let mut renewed = Vec::with_capacity(leases.len());
     for lease in leases {
         renewed.push(update.execute(params![expires_at, lease.delivery, lease.epoch])? > 0);
@@ -163,7 +162,7 @@ pub(super) fn finish(
     const UPDATE: &str = "UPDATE deliveries SET status = ?, first_attempt_at = ?, last_attempt_at = ?,
         next_attempt_at = ?, delivered_at = ?, attempts = attempts + 1, automatic_attempts = ?, schedule_ended = ?,
         next_trigger = ?, lane = ?, replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?";
-    connection.prepare_cached(UPDATE)?.execute(params![
+    connection.prepare(UPDATE).execute(params![
         status,
         Millis(delivery.first_attempt_at.unwrap_or(attempt.started_at)),
         Millis(now),
@@ -214,7 +213,7 @@ pub(super) fn release(connection: &Connection, lease: DeliveryLease, next_attemp
         (Some(asked), _) => (delivery.status, Some(asked), Trigger::Replay),
         (None, trigger) => (delivery.status, Some(next_attempt_at), trigger),
     };
-    connection.prepare_cached(UPDATE)?.execute(params![
+    connection.prepare(UPDATE).execute(params![
         status,
         next.map(Millis),
         trigger,
@@ -235,7 +234,7 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
     ];
     give_up_tests(connection, Timestamp::MAX)?;
     for update in UPDATE {
-        connection.prepare_cached(update)?.execute([])?;
+        connection.prepare(update).execute(params![])?;
     }
     Ok(())
 }
@@ -243,14 +242,14 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
 pub(super) fn next_at(connection: &Connection) -> Result<Option<Timestamp>> {
     const SELECT: &str = "SELECT next_attempt_at FROM deliveries INDEXED BY deliveries_next
         WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1";
-    let mut select = connection.prepare_cached(SELECT)?;
-    Ok(select.query_row([], |row| time(row, "next_attempt_at")).optional()?.flatten())
+    let select = connection.prepare(SELECT);
+    Ok(select.query_row(params![], |row| time(row, "next_attempt_at")).optional()?.flatten())
 }
 
 /// Finds the delivery, if its lease is still the caller's, and when a replay was asked for during it.
 fn held(connection: &Connection, lease: DeliveryLease) -> Result<(Delivery, Option<Timestamp>)> {
     const SELECT: &str = select!("WHERE id = ? AND epoch = ?");
-    let read = |row: &Row<'_>| Ok((deliveries::read(row)?, time(row, "replay_requested_at")?));
-    let mut select = connection.prepare_cached(SELECT)?;
+    let read = |row: &Row| Ok((deliveries::read(row)?, time(row, "replay_requested_at")?));
+    let select = connection.prepare(SELECT);
     select.query_row(params![lease.delivery, lease.epoch], read).optional()?.ok_or(StoreError::LeaseLost)
 }

@@ -1,19 +1,19 @@
 //! Accounts, keys and usage.
 
+use crate::sql::{self, Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{Millis, count, day, time, unsigned};
 use super::secrets;
+use crate::sql::codec::{Millis, count, day, time, unsigned};
 use crate::{Account, AccountId, Caller, Key, KeyId, NewKey, Result, Scope, Setup, StoreError, Usage, UsageSample};
 
 pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
-    if connection.prepare_cached("SELECT 1 FROM accounts LIMIT 1")?.exists([])? {
+    if connection.prepare("SELECT 1 FROM accounts LIMIT 1").exists(params![])? {
         return Ok(false);
     }
     let account = &setup.account;
     connection
-        .prepare_cached("INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, ?, ?, ?, 1)")?
+        .prepare("INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, ?, ?, ?, 1)")
         .execute(params![account.id, account.email, account.plan, Millis(account.created_at)])?;
     for key in &setup.keys {
         create_key(connection, key)?;
@@ -27,7 +27,7 @@ pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
 pub(super) fn account(connection: &Connection, id: Option<AccountId>) -> Result<Account> {
     const SELECT: &str =
         "SELECT id, email, plan, created_at FROM accounts WHERE id = ?1 OR (?1 IS NULL AND built_in = 1)";
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         Ok(Account {
             id: row.get("id")?,
             email: row.get("email")?,
@@ -35,20 +35,20 @@ pub(super) fn account(connection: &Connection, id: Option<AccountId>) -> Result<
             created_at: row.get::<_, Millis>("created_at")?.0,
         })
     };
-    connection.prepare_cached(SELECT)?.query_row(params![id], read).optional()?.ok_or(StoreError::NotFound)
+    connection.prepare(SELECT).query_row(params![id], read).optional()?.ok_or(StoreError::NotFound)
 }
 
 pub(super) fn authenticate(connection: &Connection, hash: [u8; 32]) -> Result<Option<Caller>> {
     const SELECT: &str = "SELECT id, account, environment FROM keys WHERE hash = ? AND revoked_at IS NULL";
-    let read = |row: &Row<'_>| Ok(Caller { key: row.get("id")?, scope: scope(row)? });
-    Ok(connection.prepare_cached(SELECT)?.query_row([hash], read).optional()?)
+    let read = |row: &Row| Ok(Caller { key: row.get("id")?, scope: scope(row)? });
+    Ok(connection.prepare(SELECT).query_row([hash], read).optional()?)
 }
 
 pub(super) fn create_key(connection: &Connection, key: &NewKey) -> Result<()> {
     const INSERT: &str =
         "INSERT INTO keys (id, account, environment, hash, prefix, created_at) VALUES (?, ?, ?, ?, ?, ?)";
     let NewKey { id, scope, hash, prefix, created_at } = key;
-    connection.prepare_cached(INSERT)?.execute(params![
+    connection.prepare(INSERT).execute(params![
         id,
         scope.account,
         scope.environment,
@@ -62,7 +62,7 @@ pub(super) fn create_key(connection: &Connection, key: &NewKey) -> Result<()> {
 pub(super) fn keys(connection: &Connection, account: AccountId) -> Result<Vec<Key>> {
     const SELECT: &str = "SELECT id, account, environment, prefix, created_at, revoked_at FROM keys
         WHERE account = ? ORDER BY created_at DESC, id DESC";
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         Ok(Key {
             id: row.get("id")?,
             scope: scope(row)?,
@@ -71,12 +71,12 @@ pub(super) fn keys(connection: &Connection, account: AccountId) -> Result<Vec<Ke
             revoked_at: time(row, "revoked_at")?,
         })
     };
-    Ok(connection.prepare_cached(SELECT)?.query_map([account], read)?.collect::<Result<_, _>>()?)
+    Ok(connection.prepare(SELECT).query_map([account], read)?)
 }
 
 pub(super) fn revoke_key(connection: &Connection, account: AccountId, key: KeyId, now: Timestamp) -> Result<()> {
     const UPDATE: &str = "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? AND account = ?";
-    match connection.prepare_cached(UPDATE)?.execute(params![Millis(now), key, account])? {
+    match connection.prepare(UPDATE).execute(params![Millis(now), key, account])? {
         0 => Err(StoreError::NotFound),
         _ => Ok(()),
     }
@@ -90,10 +90,10 @@ pub(super) fn record_usage(connection: &Connection, samples: &[UsageSample]) -> 
 pub(super) fn add_usage(connection: &Connection, sample: &UsageSample) -> Result<()> {
     const UPSERT: &str = "INSERT INTO usage (account, environment, day, pages, succeeded, time_ms)
         VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET pages = pages + excluded.pages, succeeded = succeeded + excluded.succeeded,
-            time_ms = time_ms + excluded.time_ms";
+        ON CONFLICT (account, environment, day) DO UPDATE SET pages = usage.pages + excluded.pages,
+            succeeded = usage.succeeded + excluded.succeeded, time_ms = usage.time_ms + excluded.time_ms";
     let UsageSample { scope, at, pages, succeeded, time_ms } = *sample;
-    connection.prepare_cached(UPSERT)?.execute(params![
+    connection.prepare(UPSERT).execute(params![
         scope.account,
         scope.environment,
         day(at),
@@ -105,20 +105,21 @@ pub(super) fn add_usage(connection: &Connection, sample: &UsageSample) -> Result
 }
 
 pub(super) fn usage(connection: &Connection, scope: Scope, since: Timestamp) -> Result<Usage> {
-    const SUM: &str = "SELECT coalesce(sum(pages), 0) AS pages, coalesce(sum(succeeded), 0) AS succeeded,
-        coalesce(sum(time_ms), 0) AS time_ms FROM usage WHERE account = ? AND environment = ? AND day >= ?";
-    let read = |row: &Row<'_>| {
+    const SUM: &str = "SELECT CAST(coalesce(sum(pages), 0) AS BIGINT) AS pages,
+        CAST(coalesce(sum(succeeded), 0) AS BIGINT) AS succeeded, CAST(coalesce(sum(time_ms), 0) AS BIGINT) AS time_ms
+        FROM usage WHERE account = ? AND environment = ? AND day >= ?";
+    let read = |row: &Row| {
         Ok(Usage {
             pages: unsigned(row, "pages")?,
             succeeded: unsigned(row, "succeeded")?,
             time_ms: unsigned(row, "time_ms")?,
         })
     };
-    let mut statement = connection.prepare_cached(SUM)?;
+    let statement = connection.prepare(SUM);
     Ok(statement.query_row(params![scope.account, scope.environment, day(since)], read)?)
 }
 
 /// Reads the scope of a row.
-pub(super) fn scope(row: &Row<'_>) -> rusqlite::Result<Scope> {
+pub(super) fn scope(row: &Row) -> sql::Result<Scope> {
     Ok(Scope { account: row.get("account")?, environment: row.get("environment")? })
 }

@@ -1,13 +1,13 @@
 //! Accepting jobs.
 
+use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::{Millis, count, narrow};
-use super::fault::corrupt;
 use super::frontier;
 use super::tasks::add_claimable;
 use super::upkeep::IDEMPOTENCY_MS;
+use crate::sql::codec::{Millis, count, narrow};
+use crate::sql::corrupt;
 use crate::{Idempotency, JobId, JobInput, JobStatus, NewJob, NewTask, NewWork, Result, Scope, StoreError, Submission};
 
 pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission> {
@@ -58,8 +58,8 @@ pub(super) fn answered(
     const SELECT: &str = "SELECT fingerprint, answer FROM idempotency
         WHERE account = ? AND environment = ? AND key = ? AND created_at > ?";
     let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
-    let read = |row: &Row<'_>| Ok((row.get::<_, [u8; 32]>("fingerprint")?, row.get::<_, String>("answer")?));
-    let mut select = connection.prepare_cached(SELECT)?;
+    let read = |row: &Row| Ok((row.get::<_, [u8; 32]>("fingerprint")?, row.get::<_, String>("answer")?));
+    let select = connection.prepare(SELECT);
     let found = select.query_row(params![scope.account, scope.environment, idempotency.key, oldest], read);
     match found.optional()? {
         None => Ok(None),
@@ -70,10 +70,11 @@ pub(super) fn answered(
 
 /// Keeps the key; one that is too old to count is replaced.
 pub(super) fn remember(connection: &Connection, scope: Scope, idempotency: &Idempotency, now: Timestamp) -> Result<()> {
-    const REPLACE: &str = "INSERT OR REPLACE INTO idempotency
-        (account, environment, key, fingerprint, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)";
+    const REPLACE: &str = "INSERT INTO idempotency (account, environment, key, fingerprint, answer, created_at)
+        VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account, environment, key) DO UPDATE
+        SET fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
     let Idempotency { key, fingerprint, answer } = idempotency;
-    connection.prepare_cached(REPLACE)?.execute(params![
+    connection.prepare(REPLACE).execute(params![
         scope.account,
         scope.environment,
         key,
@@ -88,7 +89,7 @@ fn insert_job(connection: &Connection, job: &NewJob, total: u64, tasks: i64) -> 
     const INSERT: &str = "INSERT INTO jobs
         (id, account, environment, kind, status, options, webhook_url, webhook_host, created_at, total, tasks_left,
         tasks_claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
-    connection.prepare_cached(INSERT)?.execute(params![
+    connection.prepare(INSERT).execute(params![
         job.id,
         job.scope.account,
         job.scope.environment,
@@ -110,14 +111,14 @@ fn insert_input(connection: &Connection, job: JobId, input: &JobInput) -> Result
         JobInput::Inline(bytes) => (Some(bytes), None),
         JobInput::Blob(key) => (None, Some(key)),
     };
-    connection.prepare_cached(INSERT)?.execute(params![job, bytes, key])?;
+    connection.prepare(INSERT).execute(params![job, bytes, key])?;
     Ok(())
 }
 
 fn insert_tasks(connection: &Connection, job: JobId, tasks: &[NewTask]) -> Result<()> {
     const INSERT: &str = "INSERT INTO tasks (job, seq, state, input_offset, input_bytes, first, urls)
         VALUES (?, ?, 'pending', ?, ?, ?, ?)";
-    let mut insert = connection.prepare_cached(INSERT)?;
+    let insert = connection.prepare(INSERT);
     let mut first = 0_u64;
     for (seq, task) in tasks.iter().enumerate() {
         let seq: u32 = narrow(seq)?;

@@ -3,17 +3,17 @@
 //! Asking twice sends once. What is asked for while an attempt of the schedule is under way is sent after it, since at
 //! most one attempt of a delivery is ever under way.
 
+use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::codec::Millis;
+use crate::sql::codec::Millis;
 use crate::{DeliveryId, Lane, Result, Scope, StoreError, Trigger};
 
 pub(super) fn replay(connection: &Connection, scope: Scope, id: DeliveryId, now: Timestamp) -> Result<()> {
     const SELECT: &str = "SELECT d.next_trigger, d.lease_expires_at IS NOT NULL AS leased, j.results_deleted
         FROM deliveries d JOIN jobs j ON j.id = d.job WHERE d.id = ? AND d.account = ? AND d.environment = ?";
-    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let mut select = connection.prepare_cached(SELECT)?;
+    let read = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let select = connection.prepare(SELECT);
     let found = select.query_row(params![id, scope.account, scope.environment], read).optional()?;
     match found {
         None => Err(StoreError::NotFound),
@@ -37,10 +37,10 @@ pub(super) fn mark(
     match (next_trigger, leased) {
         (Trigger::Replay, _) => {}
         (_, true) => {
-            connection.prepare_cached(QUEUE)?.execute(params![Millis(now), id, Lane::First])?;
+            connection.prepare(QUEUE).execute(params![Millis(now), id, Lane::First])?;
         }
         (_, false) => {
-            connection.prepare_cached(DUE)?.execute(params![Millis(now), id, Lane::First, Trigger::Replay])?;
+            connection.prepare(DUE).execute(params![Millis(now), id, Lane::First, Trigger::Replay])?;
         }
     }
     Ok(())

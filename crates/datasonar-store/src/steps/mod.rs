@@ -1,14 +1,36 @@
-//! [`Store`] for SQLite: which steps write and which only read.
+//! The steps of the domain, as statements: what SQLite and PostgreSQL have in common, which is all but the connection.
+//!
+//! **Role.** Each function here is a step or a part of one, and runs in the transaction of its caller. This module says which steps
+//! write and which only read, for every [`Engine`].
+//!
+//! **Protocol.** A step may be run again, when the database gave its transaction up: it changes nothing but rows. Steps that write
+//! are never under way at the same time (each engine sees to that), so that what a step has read stays so until its end.
+
+mod accounts;
+mod attempts;
+mod bulk;
+mod claim;
+mod deliveries;
+mod dispatch;
+mod due;
+mod fair;
+mod finish;
+mod frontier;
+mod jobs;
+mod replay;
+mod schedules;
+mod secrets;
+mod submit;
+mod tasks;
+mod trial;
+mod upkeep;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{
-    SqliteStore, accounts, attempts, bulk, claim, deliveries, dispatch, due, finish, frontier, jobs, replay, schedules,
-    secrets, submit, tasks, trial, upkeep,
-};
+use crate::sql::Connection;
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
     DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask, Job,
@@ -17,8 +39,24 @@ use crate::{
     SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey, Usage, UsageSample, Verdict,
 };
 
+/// A database that runs steps.
 #[async_trait]
-impl Store for SqliteStore {
+pub(crate) trait Engine: Send + Sync + 'static {
+    /// Runs a step that writes, together with whatever else waits; answers when it is durable.
+    async fn write<T, F>(&self, step: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static;
+
+    /// Runs a step that only reads, in one read transaction.
+    async fn read<T, F>(&self, step: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static;
+}
+
+#[async_trait]
+impl<E: Engine> Store for E {
     async fn set_up(&self, setup: Setup) -> Result<bool> {
         self.write(move |c| accounts::set_up(c, &setup)).await
     }
@@ -202,7 +240,7 @@ impl Store for SqliteStore {
     }
 
     async fn unknown_jobs(&self, ids: Vec<JobId>) -> Result<Vec<JobId>> {
-        self.read(move |c| upkeep::unknown_jobs(c, ids)).await
+        self.read(move |c| upkeep::unknown_jobs(c, &ids)).await
     }
 
     async fn totals(&self) -> Result<Totals> {

@@ -7,15 +7,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::sql::{Connection, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 
 use super::accounts::scope;
-use super::codec::{Millis, later, unsigned};
 use super::fair::{self, Candidate, Candidates, Grant};
-use super::fault::corrupt;
 use super::frontier;
 use super::tasks::{add_claimable, take_back};
+use crate::sql::codec::{Millis, later, unsigned};
+use crate::sql::corrupt;
 use crate::{
     AccountId, ClaimTasks, ClaimedTask, JobId, JobInput, JobKind, JobStatus, Result, Scope, StoreError, TaskInput,
     TaskLease,
@@ -44,14 +44,14 @@ fn stamp(connection: &Connection, grants: &[Grant]) -> Result<()> {
     const JOB: &str = "UPDATE jobs SET served = ? WHERE id = ?";
     const ACCOUNT: &str = "UPDATE turns SET served = ? WHERE account = ?";
     let turns = grants.len() as i64;
-    let last: i64 = connection.prepare_cached(NEXT)?.query_row([turns], |row| row.get(0))?;
+    let last: i64 = connection.prepare(NEXT).query_row([turns], |row| row.get(0))?;
     let mut accounts = HashMap::new();
-    let mut job = connection.prepare_cached(JOB)?;
+    let job = connection.prepare(JOB);
     for (turn, grant) in (last - turns + 1..).zip(grants) {
         job.execute(params![turn, grant.job])?;
         accounts.insert(grant.account, turn);
     }
-    let mut account = connection.prepare_cached(ACCOUNT)?;
+    let account = connection.prepare(ACCOUNT);
     for (id, turn) in accounts {
         account.execute(params![turn, id])?;
     }
@@ -71,7 +71,8 @@ struct Common {
 /// Leases the first claimable tasks of a job.
 fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mut Vec<ClaimedTask>) -> Result<()> {
     const SELECT: &str = "SELECT t.seq, t.epoch, t.input_offset, t.input_bytes, t.first, t.urls,
-        substr(i.bytes, t.input_offset + 1, t.input_bytes) AS bytes,
+        CASE WHEN i.bytes IS NOT NULL
+            THEN substr(i.bytes, CAST(t.input_offset + 1 AS INTEGER), CAST(t.input_bytes AS INTEGER)) END AS bytes,
         CASE WHEN t.depth IS NOT NULL THEN (SELECT f.urls FROM found f WHERE f.job = t.job AND f.seq = t.seq) END AS found
         FROM tasks t INDEXED BY tasks_pending LEFT JOIN inputs i ON i.job = t.job
         WHERE t.job = ? AND t.state = 'pending' ORDER BY t.seq LIMIT ?";
@@ -80,9 +81,9 @@ fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mu
     let job = grant.job;
     let common = start(connection, job, claim.now)?;
     let before = claimed.len();
-    let mut select = connection.prepare_cached(SELECT)?;
-    let mut rows = select.query(params![job, grant.tasks])?;
-    while let Some(row) = rows.next()? {
+    let select = connection.prepare(SELECT);
+    let rows = select.query(params![job, grant.tasks])?;
+    for row in &rows {
         claimed.push(read(row, job, &common)?);
     }
     let taken = &claimed[before..];
@@ -90,7 +91,7 @@ fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mu
         return Err(corrupt("a job has fewer claimable tasks than it counts"));
     }
     let expires_at = later(claim.now, claim.lease);
-    let mut lease = connection.prepare_cached(LEASE)?;
+    let lease = connection.prepare(LEASE);
     for task in taken {
         lease.execute(params![claim.owner, expires_at, job, task.lease.seq])?;
     }
@@ -103,7 +104,7 @@ fn start(connection: &Connection, job: JobId, now: Timestamp) -> Result<Common> 
         j.cancelled_at IS NOT NULL AS cancelled, i.blob_key
         FROM jobs j LEFT JOIN inputs i ON i.job = j.id WHERE j.id = ?";
     const START: &str = "UPDATE jobs SET status = ?, started_at = ? WHERE id = ?";
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         let common = Common {
             scope: scope(row)?,
             kind: row.get("kind")?,
@@ -114,14 +115,14 @@ fn start(connection: &Connection, job: JobId, now: Timestamp) -> Result<Common> 
         };
         Ok((common, row.get::<_, JobStatus>("status")?))
     };
-    let (common, status) = connection.prepare_cached(SELECT)?.query_row([job], read)?;
+    let (common, status) = connection.prepare(SELECT).query_row([job], read)?;
     if status == JobStatus::Pending {
-        connection.prepare_cached(START)?.execute(params![JobStatus::Started, Millis(now), job])?;
+        connection.prepare(START).execute(params![JobStatus::Started, Millis(now), job])?;
     }
     Ok(common)
 }
 
-fn read(row: &Row<'_>, job: JobId, common: &Common) -> Result<ClaimedTask> {
+fn read(row: &Row, job: JobId, common: &Common) -> Result<ClaimedTask> {
     let inline: Option<Vec<u8>> = row.get("bytes")?;
     let found: Option<String> = row.get("found")?;
     let bytes = row.get("input_bytes")?;
@@ -182,9 +183,9 @@ impl Candidates for Waiting<'_> {
             ORDER BY served, account LIMIT ?";
         let chunks = &mut self.accounts;
         if chunks.read.is_empty() && !chunks.ended {
-            let mut select = self.connection.prepare_cached(SELECT)?;
-            let mut rows = select.query(params![chunks.after.0, chunks.after.1, CHUNK])?;
-            while let Some(row) = rows.next()? {
+            let select = self.connection.prepare(SELECT);
+            let rows = select.query(params![chunks.after.0, chunks.after.1, CHUNK])?;
+            for row in &rows {
                 let account: AccountId = row.get(1)?;
                 chunks.after = (row.get(0)?, account.0.as_bytes().to_vec());
                 chunks.read.push_back(account);
@@ -199,9 +200,9 @@ impl Candidates for Waiting<'_> {
             WHERE account = ? AND tasks_claimable > 0 AND (served, id) > (?, ?) ORDER BY served, id LIMIT ?";
         let chunks = self.jobs.entry(account).or_insert_with(Chunks::new);
         if chunks.read.is_empty() && !chunks.ended {
-            let mut select = self.connection.prepare_cached(SELECT)?;
-            let mut rows = select.query(params![account, chunks.after.0, chunks.after.1, CHUNK])?;
-            while let Some(row) = rows.next()? {
+            let select = self.connection.prepare(SELECT);
+            let rows = select.query(params![account, chunks.after.0, chunks.after.1, CHUNK])?;
+            for row in &rows {
                 let job: JobId = row.get(1)?;
                 chunks.after = (row.get(0)?, job.0.as_bytes().to_vec());
                 chunks.read.push_back((job, row.get(2)?));

@@ -1,12 +1,12 @@
 //! Finishing a task, and with the last one its job.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::sql::{Connection, OptionalExtension, Row, params};
 
 use super::accounts::{add_usage, scope};
-use super::codec::{Json, Millis, count, later, unsigned};
-use super::fault::corrupt;
 use super::frontier;
 use super::tasks::add_claimable;
+use crate::sql::codec::{Json, Millis, count, later, unsigned};
+use crate::sql::corrupt;
 use crate::{
     DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Lane, Result, Scope, Segment,
     SegmentData, StoreError, Trigger, UsageSample, Webhook,
@@ -58,7 +58,7 @@ fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
         t.depth, j.cancelled_at IS NOT NULL AS cancelled
         FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         Ok(Task {
             scope: scope(row)?,
             pending: row.get("pending")?,
@@ -69,7 +69,7 @@ fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
         })
     };
     let lease = finish.lease;
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?.ok_or(StoreError::LeaseLost)
 }
 
@@ -112,7 +112,7 @@ fn check(finish: &FinishTask, task: &Task) -> Result<()> {
 pub(super) fn insert_segments(connection: &Connection, job: JobId, seq: u32, segments: &[Segment]) -> Result<()> {
     const INSERT: &str = "INSERT INTO segments
         (job, seq, position, first, count, raw_bytes, sha256, blob_key, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let mut insert = connection.prepare_cached(INSERT)?;
+    let insert = connection.prepare(INSERT);
     for (position, segment) in segments.iter().enumerate() {
         let Segment { first, count: results, raw_bytes, sha256, data } = segment;
         let (key, bytes) = match data {
@@ -137,7 +137,7 @@ pub(super) fn insert_segments(connection: &Connection, job: JobId, seq: u32, seg
 fn close_task(connection: &Connection, finish: &FinishTask) -> Result<()> {
     const UPDATE: &str = "UPDATE tasks SET state = 'finished', owner = NULL, lease_expires_at = NULL
         WHERE job = ? AND seq = ?";
-    connection.prepare_cached(UPDATE)?.execute(params![finish.lease.job, finish.lease.seq])?;
+    connection.prepare(UPDATE).execute(params![finish.lease.job, finish.lease.seq])?;
     Ok(())
 }
 
@@ -153,7 +153,7 @@ fn count_task(connection: &Connection, finish: &FinishTask) -> Result<Counted> {
     const UPDATE: &str = "UPDATE jobs SET tasks_left = tasks_left - 1, succeeded = succeeded + ?,
         failed = failed + ?, segments = segments + ?, result_bytes = result_bytes + ? WHERE id = ?
         RETURNING tasks_left, kind, cancelled_at IS NOT NULL AS cancelled, webhook_url, webhook_host";
-    let read = |row: &Row<'_>| {
+    let read = |row: &Row| {
         let (url, host): (Option<String>, Option<String>) = (row.get("webhook_url")?, row.get("webhook_host")?);
         Ok(Counted {
             tasks_left: row.get("tasks_left")?,
@@ -163,7 +163,7 @@ fn count_task(connection: &Connection, finish: &FinishTask) -> Result<Counted> {
         })
     };
     let raw_bytes = finish.segments.iter().map(|segment| segment.raw_bytes).sum();
-    let mut update = connection.prepare_cached(UPDATE)?;
+    let update = connection.prepare(UPDATE);
     let job = update.query_row(
         params![finish.succeeded, finish.failed, finish.segments.len() as i64, count(raw_bytes), finish.lease.job],
         read,
@@ -179,7 +179,7 @@ fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Coun
         (false, JobKind::Batch | JobKind::Crawl | JobKind::Test) => None,
     };
     let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Completed };
-    connection.prepare_cached(UPDATE)?.execute(params![
+    connection.prepare(UPDATE).execute(params![
         status,
         error.map(Json),
         Millis(finish.now),
@@ -196,7 +196,7 @@ fn owe(connection: &Connection, finish: &FinishTask, job: JobId, scope: Scope, w
     const INSERT: &str = "INSERT INTO deliveries
         (id, job, account, environment, url, host, status, created_at, next_attempt_at, next_trigger, lane, era)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, (SELECT value FROM meta WHERE name = 'replays'))";
-    connection.prepare_cached(INSERT)?.execute(params![
+    connection.prepare(INSERT).execute(params![
         finish.delivery,
         job,
         scope.account,

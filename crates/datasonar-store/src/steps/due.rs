@@ -3,11 +3,11 @@
 //! One look at the index for each host that anything is owed to, however much that is: from one host it goes straight to
 //! the next. What is due of many hosts is never queued behind what is due of one.
 
+use crate::sql::{Connection, Row, params};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
 
-use super::codec::Millis;
 use super::dispatch;
+use crate::sql::codec::Millis;
 use crate::{DueHost, Lane, Result};
 
 /// What a look at the rows tells.
@@ -48,13 +48,12 @@ fn hosts(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<DueH
             FROM hosts WHERE host IS NOT NULL
         )
         SELECT host, since FROM firsts WHERE since <= ?2 ORDER BY since, host LIMIT ?3";
-    let mut select = connection.prepare_cached(SELECT)?;
+    let select = connection.prepare(SELECT);
     let mut found = Vec::new();
     for lane in [Lane::First, Lane::Retry] {
-        let read =
-            |row: &Row<'_>| Ok(DueHost { host: row.get("host")?, lane, since: row.get::<_, Millis>("since")?.0 });
+        let read = |row: &Row| Ok(DueHost { host: row.get("host")?, lane, since: row.get::<_, Millis>("since")?.0 });
         for host in select.query_map(params![lane, Millis(now), limit], read)? {
-            found.push(host?);
+            found.push(host);
         }
     }
     Ok(found)

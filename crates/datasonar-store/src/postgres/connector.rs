@@ -1,0 +1,81 @@
+//! Connections to the server.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use postgres::{Client, Config, NoTls, config::SslMode};
+use rustls::ClientConfig;
+use tokio::runtime::Handle;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::session::Link;
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what was sent may stay unacknowledged before the connection is given up.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+/// What every connection is set to. A process that stands still in the middle of a transaction holds up the others no longer
+/// than the server waits for it.
+const SETTINGS: &str = "SET search_path = datasonar; SET statement_timeout = '30s'; SET lock_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed';
+    SET jit = off; SET timezone = 'UTC';";
+
+/// Waits on tokio's timer, on a thread that may block.
+pub(super) fn pause(time: Duration) {
+    Handle::current().block_on(tokio::time::sleep(time));
+}
+
+/// Makes connections to one database.
+#[derive(Clone)]
+pub struct Connector {
+    config: Config,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
+    }
+}
+
+/// A URL that does not name a database. It is not repeated, since it may hold a password.
+#[derive(Debug, thiserror::Error)]
+#[error("not the URL of a PostgreSQL database (postgres://user:password@host/database): {0}")]
+pub struct ConnectorError(String);
+
+impl Connector {
+    /// Reads a URL, as libpq writes it. With `sslmode` `prefer` (which is the default) or `require`, the connection is encrypted as `tls`
+    /// says.
+    ///
+    /// # Errors
+    /// When the URL names no database.
+    pub fn new(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<Self, ConnectorError> {
+        let mut config: Config = url.parse().map_err(|error: postgres::Error| {
+            let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            ConnectorError(reason)
+        })?;
+        if config.get_hosts().is_empty() {
+            return Err(ConnectorError("it has no host".to_owned()));
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        config.tcp_user_timeout(UNACKNOWLEDGED).application_name("datasonar");
+        Ok(Self { config, tls })
+    }
+
+    /// Connects. To be called where waiting is allowed.
+    pub(super) fn connect(&self) -> Result<Link, postgres::Error> {
+        let mut client = self.raw()?;
+        client.batch_execute(SETTINGS)?;
+        Ok(Link::new(client))
+    }
+
+    fn raw(&self) -> Result<Client, postgres::Error> {
+        match &self.tls {
+            Some(tls) if self.config.get_ssl_mode() != SslMode::Disable => {
+                self.config.connect(MakeRustlsConnect::new(ClientConfig::clone(tls)))
+            }
+            _ => self.config.connect(NoTls),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The schema, and bringing it up to date.
+//!
+//! All tables are in the schema `datasonar`. Processes that start at once take turns: the table that knows the version is locked.
+
+use std::time::Duration;
+
+use super::connector::{self, Connector};
+use super::fault;
+use super::session::Link;
+use crate::sql::unavailable;
+use crate::{Result, StoreError};
+
+/// What leads from each version to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/0001_initial.sql")];
+
+/// How often it is tried while others do the same, or the server is starting.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+const LOCK: &str = "CREATE SCHEMA IF NOT EXISTS datasonar;
+    CREATE TABLE IF NOT EXISTS datasonar.schema_version (version BIGINT NOT NULL);
+    LOCK TABLE datasonar.schema_version IN ACCESS EXCLUSIVE MODE;";
+const VERSION: &str = "SELECT max(version)::text FROM datasonar.schema_version";
+
+/// Brings the schema up to date.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when a newer version of the program made it; [`StoreError::Unavailable`] when the database cannot be
+/// reached or changed.
+pub(super) fn migrate(connector: &Connector) -> Result<()> {
+    let mut last = unavailable("the database cannot be reached");
+    for _ in 0..TRIES {
+        let done = connector.connect().map_err(|error| fault::told(&error)).and_then(|link| try_migrate(&link));
+        match done {
+            // Two that make the schema at the same time meet in the catalogue: one of them is told that it exists already.
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Corrupt(_))) => last = error,
+            Err(StoreError::Conflict(text)) if text == EXISTS => last = unavailable("the schema is being made"),
+            done => return done,
+        }
+        connector::pause(PAUSE);
+    }
+    Err(last)
+}
+
+/// What [`fault::told`] says of a row that exists already.
+const EXISTS: &str = "it exists already";
+
+fn try_migrate(link: &Link) -> Result<()> {
+    let batch = |sql: &str| link.batch(sql).map_err(|error| fault::told(&error));
+    batch("BEGIN")?;
+    batch(LOCK)?;
+    let version = link.text(VERSION, None).map_err(|error| fault::told(&error))?;
+    let version = version.and_then(|version| version.parse::<usize>().ok()).unwrap_or(0);
+    let Some(pending) = MIGRATIONS.get(version..) else {
+        return Err(StoreError::Conflict(
+            "the database was made by a newer version of Datasonar: upgrade, or choose another database".to_owned(),
+        ));
+    };
+    for (number, migration) in (version + 1..).zip(pending) {
+        batch(migration)?;
+        batch(&format!("INSERT INTO datasonar.schema_version (version) VALUES ({number})"))?;
+        tracing::info!(version = number, "the database's schema was brought up to date");
+    }
+    batch("COMMIT")
+}

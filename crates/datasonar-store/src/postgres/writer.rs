@@ -1,0 +1,145 @@
+//! The connection that writes.
+
+use std::{sync::Arc, time::Duration};
+
+use super::connector::{self, Connector};
+use super::fault::{self, Remedy};
+use super::session::Link;
+use crate::StoreError;
+use crate::group::{Step, Writer};
+
+/// How often a group is tried, and the pauses between: some seconds in all, as a restart of the server takes. Who called is told then, and
+/// tries again.
+const PAUSES_MS: [u64; 6] = [20, 100, 400, 1_000, 2_000, 3_000];
+/// How often the fate of a commit is asked for while it is not decided.
+const ASKED: u32 = 50;
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes the gate; answers the transaction's number.
+const GATE: &str = "SELECT pg_current_xact_id()::text FROM meta WHERE name = 'gate' FOR UPDATE";
+const FATE: &str = "SELECT pg_xact_status($1::text::xid8)";
+
+/// The connection that writes; made anew when it is lost.
+pub(super) struct PostgresWriter {
+    connector: Arc<Connector>,
+    link: Option<Link>,
+}
+
+/// Why a group was not committed.
+enum Failure {
+    /// It is to be run again.
+    Again(String),
+    /// It may have been committed: this transaction.
+    Unknown(String),
+}
+
+impl PostgresWriter {
+    pub(super) fn new(connector: Arc<Connector>) -> Self {
+        Self { connector, link: None }
+    }
+
+    fn link(&mut self) -> Result<&Link, postgres::Error> {
+        let link = match self.link.take() {
+            Some(link) => link,
+            None => self.connector.connect()?,
+        };
+        Ok(self.link.insert(link))
+    }
+
+    fn attempt(&mut self, group: &mut [Box<dyn Step>]) -> Result<(), Failure> {
+        let link = self.link().map_err(|error| again(&error))?;
+        let result = commit(link, group);
+        match link.take_remedy() {
+            Remedy::Reconnect => self.link = None,
+            Remedy::Again if result.is_err() => {
+                // Ends the transaction that was given up.
+                if link.batch("ROLLBACK").is_err() {
+                    self.link = None;
+                }
+            }
+            Remedy::Again | Remedy::None => {}
+        }
+        result
+    }
+
+    /// Asks what became of a transaction whose commit was not answered. `None` when it cannot be told.
+    fn is_committed(&mut self, transaction: &str) -> Option<bool> {
+        for _ in 0..ASKED {
+            match self.link().and_then(|link| link.text(FATE, Some(transaction))) {
+                Ok(Some(fate)) if fate == "committed" => return Some(true),
+                Ok(Some(fate)) if fate == "aborted" => return Some(false),
+                // In progress: the server has not noticed yet that nobody is there.
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the fate of a transaction cannot be asked for yet");
+                    self.link = None;
+                }
+            }
+            connector::pause(ASK_PAUSE);
+        }
+        None
+    }
+}
+
+impl Writer for PostgresWriter {
+    /// Few, so that what others wait for is short, and the server keeps the savepoints of a transaction in its memory.
+    const GROUP: usize = 48;
+
+    fn transact(&mut self, group: &mut [Box<dyn Step>]) -> Result<(), String> {
+        let mut last = String::new();
+        for pause in [0].into_iter().chain(PAUSES_MS) {
+            connector::pause(Duration::from_millis(pause));
+            match self.attempt(group) {
+                Ok(()) => return Ok(()),
+                Err(Failure::Again(reason)) => last = reason,
+                Err(Failure::Unknown(transaction)) => match self.is_committed(&transaction) {
+                    Some(true) => return Ok(()),
+                    Some(false) => "the database was not reached at the commit".clone_into(&mut last),
+                    None => return Err("the database cannot be reached, and may have kept the step".to_owned()),
+                },
+            }
+        }
+        Err(last)
+    }
+
+    fn close(self) {}
+}
+
+/// Runs a group in one transaction.
+fn commit(link: &Link, group: &mut [Box<dyn Step>]) -> Result<(), Failure> {
+    let alone = group.len() == 1;
+    link.batch("BEGIN").map_err(|error| again(&error))?;
+    let transaction = link.text(GATE, None).map_err(|error| again(&error))?;
+    let transaction = transaction.ok_or_else(|| Failure::Again("the schema has no gate".to_owned()))?;
+    let mut begin = "SAVEPOINT step";
+    for step in group {
+        if !alone {
+            link.batch(begin).map_err(|error| again(&error))?;
+        }
+        let done = step.run(link);
+        if link.has_given_up() {
+            return Err(Failure::Again("the database is busy or restarting".to_owned()));
+        }
+        if alone && !done {
+            return link.batch("ROLLBACK").map_err(|error| again(&error));
+        }
+        // The end of a step goes to the server with the beginning of the next; what ends the transaction ends the last.
+        begin = if done { "RELEASE step; SAVEPOINT step" } else { "ROLLBACK TO step" };
+        if !alone && !done {
+            link.batch(begin).map_err(|error| again(&error))?;
+            begin = "RELEASE step; SAVEPOINT step";
+        }
+    }
+    link.batch("COMMIT").map_err(|error| match fault::remedy(&error) {
+        Remedy::Reconnect => Failure::Unknown(transaction),
+        Remedy::Again | Remedy::None => again(&error),
+    })
+}
+
+fn again(error: &postgres::Error) -> Failure {
+    let reason = match fault::told(error) {
+        StoreError::Unavailable(reason) => reason,
+        _ => "the database refused a transaction".to_owned(),
+    };
+    Failure::Again(reason)
+}
