@@ -43,3 +43,4 @@ pub use post_error::{PostError, PostErrorKind};
 pub use resolve::{Resolve, ResolveError, ResolveErrorKind, SystemResolver};
 pub use send::ResponseBody;
 pub use timings::Timings;
+pub use tls::verifying_tls;

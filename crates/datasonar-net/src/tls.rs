@@ -5,6 +5,16 @@ use std::sync::Arc;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 
+/// A configuration for other clients than ours, such as a database's: Mozilla's roots, no application protocol.
+///
+/// # Errors
+/// When the cryptography does not offer what TLS needs.
+pub fn verifying_tls() -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = ClientConfig::clone(&Tls::new(&[])?.http1);
+    config.alpn_protocols.clear();
+    Ok(Arc::new(config))
+}
+
 /// The two configurations: with HTTP/2 offered, and without.
 pub(crate) struct Tls {
     pub(crate) any: Arc<ClientConfig>,

@@ -43,8 +43,8 @@ impl fmt::Debug for Connector {
 pub struct ConnectorError(String);
 
 impl Connector {
-    /// Reads a URL, as libpq writes it. With `sslmode` `prefer` (which is the default) or `require`, the connection is encrypted as `tls`
-    /// says.
+    /// Reads a URL, as libpq writes it. With `sslmode=require` the connection is encrypted, and the server verified, as `tls` says;
+    /// otherwise it is plain.
     ///
     /// # Errors
     /// When the URL names no database.
@@ -72,7 +72,7 @@ impl Connector {
 
     fn raw(&self) -> Result<Client, postgres::Error> {
         match &self.tls {
-            Some(tls) if self.config.get_ssl_mode() != SslMode::Disable => {
+            Some(tls) if self.config.get_ssl_mode() == SslMode::Require => {
                 self.config.connect(MakeRustlsConnect::new(ClientConfig::clone(tls)))
             }
             _ => self.config.connect(NoTls),

@@ -40,7 +40,7 @@ impl StoreArgs {
     /// The same, if there is a store. Otherwise `None`, and nothing is made.
     pub(super) fn settings_of_a_store(self) -> Result<Option<Settings>, SettingError> {
         let sources = self.sources()?;
-        if !sources.data_dir().join("datasonar.db").exists() {
+        if !sources.has_database_url() && !sources.data_dir().join("datasonar.db").exists() {
             return Ok(None);
         }
         sources.settings().map(Some)

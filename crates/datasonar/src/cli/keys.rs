@@ -1,19 +1,16 @@
-//! `datasonar keys`: on the embedded store, beside a running server or without one.
+//! `datasonar keys`: on the store itself, beside a running server or without one.
 
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use datasonar_store::{
-    Environment, KeyId, NewKey, Scope, Store,
-    sqlite::{SqliteStore, Threading},
-};
+use datasonar_store::{Environment, KeyId, NewKey, Scope};
 
 use super::{args::StoreArgs, say};
 use crate::{
     clock::{Clock, Ids, SystemClock},
-    config::Settings,
     crypto::{api_key_prefix, new_api_key, sha256},
+    serve::Rows,
 };
 
 #[derive(Subcommand)]
@@ -52,34 +49,24 @@ pub(super) struct RevokeArgs {
     store: StoreArgs,
 }
 
-/// The embedded store, opened beside whoever else uses it.
-pub(super) async fn open(settings: &Settings) -> Result<Arc<SqliteStore>> {
-    let path = settings.data_dir.join("datasonar.db");
-    if !path.exists() {
-        anyhow::bail!(
-            "there is no store in {}; `datasonar serve` makes one, --data-dir names another place",
-            settings.data_dir.display()
-        );
-    }
-    SqliteStore::open(&path, Threading::Pool).await.with_context(|| format!("cannot open {}", path.display()))
-}
-
 pub(super) async fn run(command: KeysCommand) -> Result<ExitCode> {
     match command {
         KeysCommand::Create(args) => create(args).await?,
         KeysCommand::List(args) => list(args).await?,
         KeysCommand::Revoke(args) => {
-            let store = open(&args.store.settings()?).await?;
+            let rows = Rows::open_beside(&args.store.settings()?).await?;
+            let store = rows.store();
             let account = store.account(None).await?;
             store.revoke_key(account.id, args.id, SystemClock.now()).await.context("the key was not revoked")?;
-            store.close().await;
+            rows.close().await;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn create(args: CreateArgs) -> Result<()> {
-    let store = open(&args.store.settings()?).await?;
+    let rows = Rows::open_beside(&args.store.settings()?).await?;
+    let store = rows.store();
     let account = store.account(None).await?;
     let clock = Arc::new(SystemClock);
     let ids = Ids::random(clock.clone());
@@ -92,16 +79,17 @@ async fn create(args: CreateArgs) -> Result<()> {
         created_at: clock.now(),
     };
     store.create_key(new).await?;
-    store.close().await;
+    rows.close().await;
     say(&key);
     Ok(())
 }
 
 async fn list(args: ListArgs) -> Result<()> {
-    let store = open(&args.store.settings()?).await?;
+    let rows = Rows::open_beside(&args.store.settings()?).await?;
+    let store = rows.store();
     let account = store.account(None).await?;
     let keys = store.keys(account.id).await?;
-    store.close().await;
+    rows.close().await;
     for key in keys {
         let (id, environment, prefix) = (key.id, key.scope.environment, &key.prefix);
         if args.json {

@@ -1,16 +1,17 @@
-//! `datasonar secrets`: on the embedded store, beside a running server or without one.
+//! `datasonar secrets`: on the store itself, beside a running server or without one.
 
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use datasonar_store::{Environment, NewSecret, Scope, SecretId, Store};
+use datasonar_store::{Environment, NewSecret, Scope, SecretId};
 
-use super::{args::StoreArgs, keys::open, say, say_error};
+use super::{args::StoreArgs, say, say_error};
 use crate::{
     api::OVERLAP,
     clock::{Clock, Ids, SystemClock},
     crypto::{Sealer, new_webhook_secret},
+    serve::Rows,
 };
 
 #[derive(Subcommand)]
@@ -36,7 +37,8 @@ pub(super) async fn run(command: SecretsCommand) -> Result<ExitCode> {
         SecretsCommand::Rotate(args) => (args, true),
     };
     let settings = args.store.settings()?;
-    let store = open(&settings).await?;
+    let rows = Rows::open_beside(&settings).await?;
+    let store = rows.store();
     let clock = Arc::new(SystemClock);
     let ids = Ids::random(clock.clone());
     let sealer = Sealer::new(&settings.encryption_key, ids.clone())?;
@@ -57,6 +59,6 @@ pub(super) async fn run(command: SecretsCommand) -> Result<ExitCode> {
             }
         }
     }
-    store.close().await;
+    rows.close().await;
     Ok(ExitCode::SUCCESS)
 }

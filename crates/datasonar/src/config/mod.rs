@@ -44,6 +44,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub public_url: Option<String>,
     pub data_dir: PathBuf,
+    /// Where rows are, if not in the data directory.
+    pub database_url: Option<String>,
     pub roles: Vec<Role>,
     /// 64 hex digits.
     pub encryption_key: String,

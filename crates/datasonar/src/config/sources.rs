@@ -114,6 +114,7 @@ impl Sources {
             listen: self.get("listen").parse("an address such as 127.0.0.1:8080", |text| text.parse().ok())?,
             public_url: optional("public_url"),
             data_dir,
+            database_url: optional("database_url"),
             roles: self.get("roles").parse("some of api, worker, dispatcher, scheduler", |text| {
                 parse::list(text, parse::role).filter(|roles| !roles.is_empty())
             })?,
@@ -146,6 +147,11 @@ impl Sources {
         })
     }
 
+    /// Whether the rows are in a database that servers share.
+    pub fn has_database_url(&self) -> bool {
+        !self.get("database_url").value.is_empty()
+    }
+
     /// Where the embedded store is or would be. Makes nothing.
     pub fn data_dir(&self) -> PathBuf {
         self.get("data_dir").value.into()
@@ -159,10 +165,8 @@ impl Sources {
     }
 
     fn refuse_what_is_not_there_yet(&self) -> Result<(), SettingError> {
-        for name in ["database_url", "blob_url"] {
-            if let Some(given) = self.given.get(name).filter(|given| !given.value.is_empty()) {
-                return Err(given.refused("this version keeps its store in --data-dir only"));
-            }
+        if let Some(given) = self.given.get("blob_url").filter(|given| !given.value.is_empty()) {
+            return Err(given.refused("this version keeps its blobs in --data-dir only"));
         }
         Ok(())
     }
@@ -314,8 +318,8 @@ mod tests {
             .settings();
         let error = secret.unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
-        let error = from_environment(&[("DATASONAR_DATABASE_URL", "postgres://x")]).unwrap_err().to_string();
-        assert!(error.contains("DATASONAR_DATABASE_URL"), "{error}");
+        let error = from_environment(&[("DATASONAR_BLOB_URL", "s3://x")]).unwrap_err().to_string();
+        assert!(error.contains("DATASONAR_BLOB_URL"), "{error}");
     }
 
     #[test]

@@ -7,21 +7,20 @@
 mod first_start;
 mod http;
 mod lock;
+mod rows;
 
 use std::{
     io, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, sync::atomic::AtomicUsize, thread, time::Duration,
 };
 
 use datasonar_net::{AddressPolicy, Client, ClientError, ClientOptions, Dial, Resolve};
-use datasonar_store::{
-    ProcessId, Store, StoreError,
-    sqlite::{SqliteStore, Threading},
-};
+use datasonar_store::{ProcessId, Store, StoreError};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use first_start::FirstKeys;
+pub use rows::{Rows, RowsError};
 
 use crate::{
     api,
@@ -103,8 +102,11 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
-    /// The store cannot be opened.
-    #[error("the store cannot be opened: {0}")]
+    /// There is no store.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// The store cannot be used.
+    #[error("the store cannot be used: {0}")]
     Store(#[from] StoreError),
     /// The blob storage cannot be opened.
     #[error(transparent)]
@@ -126,10 +128,11 @@ pub struct Server {
     /// Its parts.
     pub app: App,
     health: Health,
-    store: Arc<SqliteStore>,
+    rows: Rows,
     loops: TaskTracker,
     stop: CancellationToken,
-    _lock: lock::Lock,
+    /// Of the data directory, where the store is in it.
+    _lock: Option<lock::Lock>,
 }
 
 /// Builds a server and starts its roles.
@@ -138,24 +141,29 @@ pub struct Server {
 /// When a part cannot be had: each error names what to change.
 pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartError> {
     let settings = Arc::new(settings);
-    let lock = lock::Lock::take(&settings.data_dir)?;
-    let store = SqliteStore::open(&settings.data_dir.join("datasonar.db"), Threading::Pool).await?;
-    // The lock says that no other server lives: whatever leases there are were held by the dead.
-    store.free_leases().await?;
+    let lock = match settings.database_url {
+        None => Some(lock::Lock::take(&settings.data_dir)?),
+        Some(_) => None,
+    };
+    let rows = Rows::open(&settings).await?;
+    if lock.is_some() {
+        // The lock says that no other server lives: whatever leases there are were held by the dead.
+        rows.store().free_leases().await?;
+    }
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| StartError::Listen { address: settings.listen, source })?;
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
 
     let health = Health::default();
-    let app = build(settings, address, store.clone(), &seams, &health)?;
+    let app = build(settings, address, rows.store(), &seams, &health)?;
     let first_keys = first_start::set_up(&app).await?;
     let server = Server {
         address,
         first_keys,
         app,
         health,
-        store,
+        rows,
         loops: TaskTracker::new(),
         stop: CancellationToken::new(),
         _lock: lock,
@@ -170,12 +178,11 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
 fn build(
     settings: Arc<Settings>,
     address: SocketAddr,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     seams: &Seams,
     health: &Health,
 ) -> Result<App, StartError> {
     let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let store: Arc<dyn Store> = store;
     let policy = AddressPolicy::allowing(settings.allow_private_networks.clone());
     let blobs = Blobs::local(&settings.data_dir.join("blobs"))?;
     let sealer = Sealer::new(&settings.encryption_key, seams.ids.clone())?;
@@ -370,7 +377,7 @@ impl Server {
         if tokio::time::timeout(STOP_WITHIN, self.loops.wait()).await.is_err() {
             tracing::warn!("some work was broken off; it will be taken up at the next start");
         }
-        self.store.close().await;
+        self.rows.close().await;
         tracing::info!("stopped");
     }
 }

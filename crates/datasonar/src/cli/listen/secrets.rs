@@ -4,17 +4,18 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use datasonar_store::{Environment, Scope, Store};
+use datasonar_store::{Environment, Scope};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    cli::{client::Api, keys::open},
+    cli::client::Api,
     clock::{Clock, Ids, SystemClock},
     config::Settings,
     crypto::Sealer,
+    serve::Rows,
 };
 
 /// How long they are kept before they are asked for again.
@@ -92,7 +93,8 @@ async fn of_api(api: &Api) -> Result<Vec<String>> {
 }
 
 async fn of_store(settings: &Settings) -> Result<Vec<String>> {
-    let store = open(settings).await?;
+    let rows = Rows::open_beside(settings).await?;
+    let store = rows.store();
     let clock = Arc::new(SystemClock);
     let sealer = Sealer::new(&settings.encryption_key, Ids::random(clock.clone()))?;
     let account = store.account(None).await?.id;
@@ -102,6 +104,6 @@ async fn of_store(settings: &Settings) -> Result<Vec<String>> {
             texts.push(sealer.open(secret.scope, secret.id, &secret.sealed)?);
         }
     }
-    store.close().await;
+    rows.close().await;
     Ok(texts)
 }
