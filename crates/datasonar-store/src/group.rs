@@ -4,19 +4,23 @@
 //! each step behind a savepoint of one transaction and commit once, answers all, and goes on until nothing waits. While it
 //! syncs, the next steps gather.
 //!
+//! Steps of which many wait and that change the same rows ([`Joint`]) are done as one: a row that counts what they do is written once for all.
+//!
 //! A step that fails is undone to its savepoint and harms no other. When the transaction itself fails, every step in it
 //! is answered as unavailable. The leader does not depend on a caller: one that goes away has its step done all the
 //! same, and its answer dropped.
 
+use std::any::{Any, TypeId};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::Result;
 use crate::sql::{Connection, corrupt, unavailable};
+use crate::{Result, StoreError};
 
 /// Where the database's work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,18 @@ impl<W: Writer> Group<W> {
         F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let step = Box::new(Queued { work, result: None, answer });
+        self.queue(threading, Box::new(Queued { work, result: None, answer }));
+        answered.await.unwrap_or_else(|_| Err(unavailable("the process is stopping")))
+    }
+
+    /// Queues a step that is done together with those of its kind that wait, and waits for its answer.
+    pub(crate) async fn join<J: Joint>(self: &Arc<Self>, threading: Threading, item: J) -> Result<J::Answer> {
+        let (answer, answered) = oneshot::channel();
+        self.queue(threading, Box::new(Joined { items: vec![item], answers: vec![answer], result: None }));
+        answered.await.unwrap_or_else(|_| Err(unavailable("the process is stopping")))
+    }
+
+    fn queue(self: &Arc<Self>, threading: Threading, step: Box<dyn Step>) {
         if self.push(step) {
             let leader = Leader { group: Arc::clone(self), done: false };
             match threading {
@@ -100,7 +115,6 @@ impl<W: Writer> Group<W> {
                 Threading::Pool => drop(tokio::task::spawn_blocking(move || leader.lead())),
             }
         }
-        answered.await.unwrap_or_else(|_| Err(unavailable("the process is stopping")))
     }
 
     /// Waits for the group under way, then closes the connection. Steps that still wait are answered as unavailable.
@@ -143,18 +157,36 @@ impl<W: Writer> Group<W> {
             return None;
         }
         let size = queue.steps.len().min(W::GROUP);
-        Some(queue.steps.drain(..size).collect())
+        let mut group: Vec<Box<dyn Step>> = Vec::with_capacity(size);
+        for step in queue.steps.drain(..size) {
+            let kind = step.kind();
+            match group.iter_mut().find(|first| kind.is_some() && first.kind() == kind) {
+                Some(first) => first.join(step),
+                None => group.push(step),
+            }
+        }
+        Some(group)
     }
 
     fn commit(&self, mut group: Vec<Box<dyn Step>>) {
+        let outcome = self.transact(&mut group);
+        for mut step in group {
+            let parts = if outcome.is_ok() { step.take_apart() } else { Vec::new() };
+            if parts.is_empty() {
+                step.answer(&outcome);
+            }
+            for mut part in parts {
+                let outcome = self.transact(slice::from_mut(&mut part));
+                part.answer(&outcome);
+            }
+        }
+    }
+
+    fn transact(&self, group: &mut [Box<dyn Step>]) -> Result<(), String> {
         let mut writer = self.writer.lock();
-        let outcome = match writer.as_mut() {
-            Some(writer) => writer.transact(&mut group),
+        match writer.as_mut() {
+            Some(writer) => writer.transact(group),
             None => Err("the store is closed".to_owned()),
-        };
-        drop(writer);
-        for step in group {
-            step.answer(&outcome);
         }
     }
 }
@@ -185,10 +217,38 @@ impl<W: Writer> Drop for Leader<W> {
     }
 }
 
+/// A step that costs less when it is done together with others of its kind.
+pub(crate) trait Joint: Send + Sized + 'static {
+    /// What each is answered.
+    type Answer: Send + 'static;
+
+    /// Does all of them, each as if it were done alone after those before it.
+    ///
+    /// # Errors
+    /// When one of them makes it impossible to do any in this way: then each is done by itself.
+    fn run(connection: &Connection, items: &[Self]) -> Result<Vec<Result<Self::Answer>>>;
+}
+
 /// A step of any type.
-pub(crate) trait Step: Send {
+pub(crate) trait Step: Any + Send {
     /// Runs it and keeps its result; tells whether it succeeded. Run again, in another transaction, the last result counts.
     fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Makes this its result, since the database refused what it did.
+    fn refuse(&mut self, error: StoreError);
+
+    /// What it may be joined by: steps that answer the same here.
+    fn kind(&self) -> Option<TypeId> {
+        None
+    }
+
+    /// Takes another step of its kind into itself.
+    fn join(&mut self, _other: Box<dyn Step>) {}
+
+    /// What it is made of, when it is several that could not be done as one; nothing is left of it then.
+    fn take_apart(&mut self) -> Vec<Box<dyn Step>> {
+        Vec::new()
+    }
 
     /// Answers its caller, now that the fate of its transaction is known.
     fn answer(self: Box<Self>, outcome: &Result<(), String>);
@@ -202,13 +262,17 @@ struct Queued<T, F> {
 
 impl<T, F> Step for Queued<T, F>
 where
-    T: Send,
-    F: Fn(&Connection) -> Result<T> + Send,
+    T: Send + 'static,
+    F: Fn(&Connection) -> Result<T> + Send + 'static,
 {
     fn run(&mut self, connection: &Connection) -> bool {
         let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)))
             .unwrap_or_else(|_| Err(corrupt("a step of the store panicked")));
         self.result.insert(result).is_ok()
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        self.result = Some(Err(error));
     }
 
     fn answer(self: Box<Self>, outcome: &Result<(), String>) {
@@ -219,5 +283,66 @@ where
             (None, Ok(())) => Err(corrupt("a step of the store was not run")),
         };
         self.answer.send(result).ok();
+    }
+}
+
+/// Joint steps, as one.
+struct Joined<J: Joint> {
+    items: Vec<J>,
+    answers: Vec<oneshot::Sender<Result<J::Answer>>>,
+    result: Option<Result<Vec<Result<J::Answer>>>>,
+}
+
+impl<J: Joint> Step for Joined<J> {
+    fn run(&mut self, connection: &Connection) -> bool {
+        let result = catch_unwind(AssertUnwindSafe(|| J::run(connection, &self.items)))
+            .unwrap_or_else(|_| Err(corrupt("a step of the store panicked")));
+        // One that fails by itself has changed nothing.
+        let result = result.and_then(|mut each| match (each.len(), each.pop()) {
+            (1, Some(Err(error))) => Err(error),
+            (_, last) => {
+                each.extend(last);
+                Ok(each)
+            }
+        });
+        self.result.insert(result).is_ok()
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        self.result = Some(Err(error));
+    }
+
+    fn kind(&self) -> Option<TypeId> {
+        Some(TypeId::of::<J>())
+    }
+
+    fn join(&mut self, other: Box<dyn Step>) {
+        let other: Box<dyn Any> = other;
+        let other = other.downcast::<Self>().expect("only steps of one kind are joined");
+        self.items.extend(other.items);
+        self.answers.extend(other.answers);
+    }
+
+    fn take_apart(&mut self) -> Vec<Box<dyn Step>> {
+        if self.items.len() < 2 || !matches!(self.result, Some(Err(_))) {
+            return Vec::new();
+        }
+        let each = self.items.drain(..).zip(self.answers.drain(..));
+        each.map(|(item, answer)| -> Box<dyn Step> {
+            Box::new(Self { items: vec![item], answers: vec![answer], result: None })
+        })
+        .collect()
+    }
+
+    fn answer(self: Box<Self>, outcome: &Result<(), String>) {
+        let each: Vec<_> = match (self.result, outcome) {
+            (Some(Err(error)), _) if self.answers.len() == 1 => vec![Err(error)],
+            (_, Err(text)) => self.answers.iter().map(|_| Err(unavailable(text))).collect(),
+            (Some(Ok(each)), Ok(())) => each,
+            (_, Ok(())) => self.answers.iter().map(|_| Err(corrupt("a step of the store was not run"))).collect(),
+        };
+        for (answer, result) in self.answers.into_iter().zip(each) {
+            answer.send(result).ok();
+        }
     }
 }

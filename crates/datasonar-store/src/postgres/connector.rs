@@ -2,11 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use postgres::{Client, Config, NoTls, config::SslMode};
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
+use tokio_postgres::{Config, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::line::Line;
 use super::session::Link;
 
 /// How long connecting may take.
@@ -49,7 +50,7 @@ impl Connector {
     /// # Errors
     /// When the URL names no database.
     pub fn new(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<Self, ConnectorError> {
-        let mut config: Config = url.parse().map_err(|error: postgres::Error| {
+        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             ConnectorError(reason)
         })?;
@@ -64,18 +65,12 @@ impl Connector {
     }
 
     /// Connects. To be called where waiting is allowed.
-    pub(super) fn connect(&self) -> Result<Link, postgres::Error> {
-        let mut client = self.raw()?;
-        client.batch_execute(SETTINGS)?;
-        Ok(Link::new(client))
-    }
-
-    fn raw(&self) -> Result<Client, postgres::Error> {
-        match &self.tls {
-            Some(tls) if self.config.get_ssl_mode() == SslMode::Require => {
-                self.config.connect(MakeRustlsConnect::new(ClientConfig::clone(tls)))
-            }
-            _ => self.config.connect(NoTls),
-        }
+    pub(super) fn connect(&self) -> Result<Link, tokio_postgres::Error> {
+        let encrypts = self.config.get_ssl_mode() == SslMode::Require;
+        let tls = self.tls.as_ref().filter(|_| encrypts);
+        let line = Line::connect(&self.config, tls.map(|tls| MakeRustlsConnect::new(ClientConfig::clone(tls))))?;
+        let link = Link::new(line);
+        link.batch(SETTINGS)?;
+        Ok(link)
     }
 }

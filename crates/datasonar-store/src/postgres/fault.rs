@@ -2,7 +2,7 @@
 //!
 //! The texts say what an operator can act on and never quote a statement; the whole error goes to the log.
 
-use postgres::error::SqlState;
+use tokio_postgres::error::SqlState;
 
 use crate::StoreError;
 use crate::sql::{corrupt, unavailable};
@@ -19,7 +19,7 @@ pub(super) enum Remedy {
 }
 
 /// Tells what is to be done.
-pub(super) fn remedy(error: &postgres::Error) -> Remedy {
+pub(super) fn remedy(error: &tokio_postgres::Error) -> Remedy {
     let Some(state) = error.code() else { return Remedy::Reconnect };
     let again = [
         SqlState::T_R_SERIALIZATION_FAILURE,
@@ -37,7 +37,7 @@ pub(super) fn remedy(error: &postgres::Error) -> Remedy {
 }
 
 /// What a step is told.
-pub(super) fn told(error: &postgres::Error) -> StoreError {
+pub(super) fn told(error: &tokio_postgres::Error) -> StoreError {
     match remedy(error) {
         Remedy::Reconnect | Remedy::Again => {
             tracing::warn!(%error, source = source(error), "the database is not available");
@@ -54,7 +54,7 @@ pub(super) fn told(error: &postgres::Error) -> StoreError {
     }
 }
 
-fn reason(error: &postgres::Error) -> &'static str {
+fn reason(error: &tokio_postgres::Error) -> &'static str {
     match error.code() {
         Some(state) if state.code().starts_with("53") => "the database is out of disk, memory or connections",
         Some(_) => "the database is busy or restarting",
@@ -62,6 +62,6 @@ fn reason(error: &postgres::Error) -> &'static str {
     }
 }
 
-fn source(error: &postgres::Error) -> String {
+fn source(error: &tokio_postgres::Error) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }

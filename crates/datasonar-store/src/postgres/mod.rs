@@ -15,6 +15,7 @@
 mod connector;
 mod dialect;
 mod fault;
+mod line;
 mod readers;
 mod schema;
 mod session;
@@ -28,7 +29,7 @@ use async_trait::async_trait;
 
 pub use connector::{Connector, ConnectorError};
 
-use crate::group::{self, Group, Threading};
+use crate::group::{self, Group, Joint, Threading};
 use crate::sql::Connection;
 use crate::steps::Engine;
 use crate::{Result, StoreError};
@@ -73,6 +74,10 @@ impl Engine for PostgresStore {
         F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         self.writer.run(Threading::Pool, step).await
+    }
+
+    async fn join<J: Joint>(&self, item: J) -> Result<J::Answer> {
+        self.writer.join(Threading::Pool, item).await
     }
 
     async fn read<T, F>(&self, step: F) -> Result<T, StoreError>

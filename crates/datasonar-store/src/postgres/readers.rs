@@ -74,9 +74,9 @@ impl Readers {
 }
 
 fn snapshot<T>(link: &Link, step: &impl Fn(&Connection) -> Result<T>) -> Result<T, StoreError> {
-    link.batch(BEGIN).map_err(|error| fault::told(&error))?;
+    link.send(BEGIN).map_err(|error| fault::told(&error))?;
     let result =
         catch_unwind(AssertUnwindSafe(|| step(link))).unwrap_or_else(|_| Err(corrupt("a step of the store panicked")));
-    link.batch("ROLLBACK").map_err(|error| fault::told(&error))?;
+    link.roll_back().map_err(|error| fault::told(&error))?;
     result
 }

@@ -1,32 +1,36 @@
 //! A connection, as the steps see it.
 
 use std::{
-    cell::{Cell, RefCell, RefMut},
+    cell::{Cell, RefCell},
     collections::HashMap,
     error::Error as StdError,
     fmt,
     sync::Arc,
-    thread,
 };
 
 use bytes::BytesMut;
-use postgres::{
+use tokio_postgres::{
     Client, Statement,
     types::{FromSql, IsNull, ToSql, Type, to_sql_checked},
 };
 
 use super::dialect::translate;
 use super::fault::{self, Remedy};
+use super::line::{Line, Request};
+use crate::StoreError;
 use crate::sql::{Error, Result, Row, Session, Value};
 
 /// A connection.
 pub(super) struct Link {
-    /// Some until it is dropped.
-    client: RefCell<Option<Client>>,
+    line: Line,
     /// The statements that were prepared, by their common text: as many as there are in the program.
     statements: RefCell<HashMap<String, Prepared>>,
     /// What is to be done about the transaction under way, once a statement of it has failed.
     remedy: Cell<Remedy>,
+    /// Whether the step under way has changed anything, or tried to.
+    has_written: Cell<bool>,
+    /// Whether the transaction has failed since the step under way began.
+    has_failed: Cell<bool>,
 }
 
 #[derive(Clone)]
@@ -42,27 +46,46 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client: RefCell::new(Some(client)), statements: RefCell::default(), remedy: Cell::new(Remedy::None) }
+    pub(super) fn new(line: Line) -> Self {
+        Self {
+            line,
+            statements: RefCell::default(),
+            remedy: Cell::new(Remedy::None),
+            has_written: Cell::new(false),
+            has_failed: Cell::new(false),
+        }
     }
 
-    fn client(&self) -> RefMut<'_, Client> {
-        RefMut::map(self.client.borrow_mut(), |client| client.as_mut().expect("it is there until it is dropped"))
+    /// Runs statements without parameters, after all that was sent before.
+    pub(super) fn batch(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        let client = self.line.client();
+        self.line.ask(async { client.batch_execute(sql).await }).inspect_err(|error| self.note(error))
     }
 
-    /// Runs statements without parameters.
-    pub(super) fn batch(&self, sql: &str) -> Result<(), postgres::Error> {
-        self.client().batch_execute(sql).inspect_err(|error| self.note(error))
+    /// Sends statements without parameters, and does not wait for them.
+    pub(super) fn send(&self, sql: &'static str) -> Result<(), tokio_postgres::Error> {
+        let client = self.line.client();
+        self.line.send(async move { client.batch_execute(sql).await }).inspect_err(|error| self.note(error))
     }
 
     /// Reads one text.
-    pub(super) fn text(&self, sql: &str, param: Option<&str>) -> Result<Option<String>, postgres::Error> {
-        let mut client = self.client();
-        let row = match param {
-            Some(param) => client.query_opt(sql, &[&param]),
-            None => client.query_opt(sql, &[]),
-        };
+    pub(super) fn text(&self, sql: &str, param: Option<&str>) -> Result<Option<String>, tokio_postgres::Error> {
+        let client = self.line.client();
+        let row = self.line.ask(async {
+            match param {
+                Some(param) => client.query_opt(sql, &[&param]).await,
+                None => client.query_opt(sql, &[]).await,
+            }
+        });
         Ok(row.inspect_err(|error| self.note(error))?.and_then(|row| row.get(0)))
+    }
+
+    /// Waits for all that was sent.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        self.line.settle().map_err(|error| {
+            self.note(&error);
+            fault::told(&error)
+        })
     }
 
     /// What is to be done about the transaction, and forgets it.
@@ -70,19 +93,43 @@ impl Link {
         self.remedy.replace(Remedy::None)
     }
 
-    /// Whether a statement of a step has failed in a way that ends the transaction, whatever the step made of it.
+    /// Whether a statement has failed in a way that ends the transaction, whatever the step made of it.
     pub(super) fn has_given_up(&self) -> bool {
         self.remedy.get() != Remedy::None
     }
 
-    fn note(&self, error: &postgres::Error) {
+    /// Ends the transaction that is under way, if one is, without keeping anything of it.
+    pub(super) fn roll_back(&self) -> Result<(), tokio_postgres::Error> {
+        // Why it is ended is known already.
+        self.line.settle().ok();
+        self.batch("ROLLBACK")
+    }
+
+    /// Forgets what the step before has done.
+    pub(super) fn begin_step(&self) {
+        self.has_written.set(false);
+        self.has_failed.set(false);
+    }
+
+    /// Whether the step under way has changed anything, or tried to.
+    pub(super) fn has_written(&self) -> bool {
+        self.has_written.get()
+    }
+
+    /// Whether the transaction has failed: a statement of this step, or one of another that nobody has waited for.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.get()
+    }
+
+    fn note(&self, error: &tokio_postgres::Error) {
+        self.has_failed.set(true);
         let remedy = fault::remedy(error);
         if self.remedy.get() != Remedy::Reconnect && remedy != Remedy::None {
             self.remedy.set(remedy);
         }
     }
 
-    fn refused(&self, error: &postgres::Error) -> Error {
+    fn refused(&self, error: &tokio_postgres::Error) -> Error {
         self.note(error);
         Error::Refused(fault::told(error))
     }
@@ -91,43 +138,83 @@ impl Link {
         if let Some(prepared) = self.statements.borrow().get(sql) {
             return Ok(prepared.clone());
         }
-        let statement = self.client().prepare(&translate(sql)).map_err(|error| self.refused(&error))?;
+        let (client, text) = (self.line.client(), translate(sql));
+        let statement = self.line.ask(async { client.prepare(&text).await }).map_err(|error| self.refused(&error))?;
         let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
         let prepared = Prepared { statement, columns };
         self.statements.borrow_mut().insert(sql.to_owned(), prepared.clone());
         Ok(prepared)
     }
+
+    fn read(&self, rows: &[tokio_postgres::Row], columns: &Arc<[String]>) -> Result<Vec<Row>> {
+        let read = |row: &tokio_postgres::Row| {
+            let value = |place| row.try_get::<_, Value<'static>>(place).map_err(|error| self.refused(&error));
+            let values = (0..columns.len()).map(value).collect::<Result<_>>()?;
+            Ok(Row::new(Arc::clone(columns), values))
+        };
+        rows.iter().map(read).collect()
+    }
 }
 
-impl Drop for Link {
-    /// Saying good-bye to the server waits for it, which is not allowed on threads that run async code, where a store may be dropped.
-    fn drop(&mut self) {
-        let client = self.client.take();
-        thread::spawn(move || drop(client));
-    }
+async fn query(
+    client: Arc<Client>,
+    statement: Statement,
+    params: Vec<Value<'_>>,
+) -> Result<Vec<tokio_postgres::Row>, tokio_postgres::Error> {
+    let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as _).collect();
+    client.query(&statement, &params).await
 }
 
 impl Session for Link {
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<usize> {
         let prepared = self.prepared(sql)?;
+        self.has_written.set(true);
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as _).collect();
-        let changed = self.client().execute(&prepared.statement, &params);
+        let client = self.line.client();
+        let changed = self.line.ask(async { client.execute(&prepared.statement, &params).await });
         let changed = changed.map_err(|error| self.refused(&error))?;
         usize::try_from(changed).map_err(|_| Error::Unexpected("too many rows were changed".to_owned()))
     }
 
+    fn run(&self, sql: &str, params: &[Value<'_>]) -> Result<()> {
+        let prepared = self.prepared(sql)?;
+        self.has_written.set(true);
+        let params: Vec<Value<'static>> = params.iter().map(|param| param.clone().into_owned()).collect();
+        let client = self.line.client();
+        let request = async move {
+            let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as _).collect();
+            client.execute(&prepared.statement, &params).await.map(drop)
+        };
+        self.line.send(request).map_err(|error| self.refused(&error))
+    }
+
     fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>> {
         let prepared = self.prepared(sql)?;
-        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param as _).collect();
-        let rows = self.client().query(&prepared.statement, &params);
-        let rows = rows.map_err(|error| self.refused(&error))?;
-        let read = |row: &postgres::Row| {
-            let value = |place| row.try_get::<_, Value<'static>>(place).map_err(|error| self.refused(&error));
-            let values = (0..prepared.columns.len()).map(value).collect::<Result<_>>()?;
-            Ok(Row::new(Arc::clone(&prepared.columns), values))
-        };
-        rows.iter().map(read).collect()
+        if !is_select(sql) {
+            self.has_written.set(true);
+        }
+        let request = query(self.line.client(), prepared.statement, params.to_vec());
+        let rows = self.line.ask(request).map_err(|error| self.refused(&error))?;
+        self.read(&rows, &prepared.columns)
     }
+
+    fn query_all(&self, sql: &str, params: Vec<Vec<Value<'static>>>) -> Result<Vec<Vec<Row>>> {
+        let prepared = self.prepared(sql)?;
+        if !is_select(sql) {
+            self.has_written.set(true);
+        }
+        let request = |params| -> Request<Vec<tokio_postgres::Row>> {
+            Box::pin(query(self.line.client(), prepared.statement.clone(), params))
+        };
+        let answers = self.line.ask_all(params.into_iter().map(request).collect());
+        let answers = answers.map_err(|error| self.refused(&error))?;
+        answers.iter().map(|rows| self.read(rows, &prepared.columns)).collect()
+    }
+}
+
+/// Whether a statement only reads: all that change something begin with another word.
+fn is_select(sql: &str) -> bool {
+    sql.trim_start().starts_with("SELECT")
 }
 
 type Codec<T> = Result<T, Box<dyn StdError + Sync + Send>>;

@@ -7,6 +7,7 @@ use super::fault::{self, Remedy};
 use super::session::Link;
 use crate::StoreError;
 use crate::group::{Step, Writer};
+use crate::sql::unavailable;
 
 /// How often a group is tried, and the pauses between: some seconds in all, as a restart of the server takes. Who called is told then, and
 /// tries again.
@@ -31,6 +32,8 @@ enum Failure {
     Again(String),
     /// It may have been committed: this transaction.
     Unknown(String),
+    /// A step of it is to be undone: each in a transaction of its own.
+    Apart,
 }
 
 impl PostgresWriter {
@@ -38,7 +41,7 @@ impl PostgresWriter {
         Self { connector, link: None }
     }
 
-    fn link(&mut self) -> Result<&Link, postgres::Error> {
+    fn link(&mut self) -> Result<&Link, tokio_postgres::Error> {
         let link = match self.link.take() {
             Some(link) => link,
             None => self.connector.connect()?,
@@ -46,18 +49,34 @@ impl PostgresWriter {
         Ok(self.link.insert(link))
     }
 
+    /// Runs a group in one transaction, as often as it takes.
+    fn insist(&mut self, group: &mut [Box<dyn Step>]) -> Result<(), Failure> {
+        let mut last = String::new();
+        for pause in [0].into_iter().chain(PAUSES_MS) {
+            connector::pause(Duration::from_millis(pause));
+            match self.attempt(group) {
+                Err(Failure::Again(reason)) => last = reason,
+                Err(Failure::Unknown(transaction)) => match self.is_committed(&transaction) {
+                    Some(true) => return Ok(()),
+                    Some(false) => "the database was not reached at the commit".clone_into(&mut last),
+                    None => {
+                        let told = "the database cannot be reached, and may have kept the step";
+                        return Err(Failure::Again(told.to_owned()));
+                    }
+                },
+                done => return done,
+            }
+        }
+        Err(Failure::Again(last))
+    }
+
     fn attempt(&mut self, group: &mut [Box<dyn Step>]) -> Result<(), Failure> {
         let link = self.link().map_err(|error| again(&error))?;
         let result = commit(link, group);
-        match link.take_remedy() {
-            Remedy::Reconnect => self.link = None,
-            Remedy::Again if result.is_err() => {
-                // Ends the transaction that was given up.
-                if link.batch("ROLLBACK").is_err() {
-                    self.link = None;
-                }
-            }
-            Remedy::Again | Remedy::None => {}
+        let is_lost = link.take_remedy() == Remedy::Reconnect;
+        // Ends the transaction that was given up.
+        if is_lost || (result.is_err() && link.roll_back().is_err()) {
+            self.link = None;
         }
         result
     }
@@ -82,61 +101,61 @@ impl PostgresWriter {
 }
 
 impl Writer for PostgresWriter {
-    /// Few, so that what others wait for is short, and the server keeps the savepoints of a transaction in its memory.
-    const GROUP: usize = 48;
+    /// Not many, so that what others wait for is short.
+    const GROUP: usize = 128;
 
     fn transact(&mut self, group: &mut [Box<dyn Step>]) -> Result<(), String> {
-        let mut last = String::new();
-        for pause in [0].into_iter().chain(PAUSES_MS) {
-            connector::pause(Duration::from_millis(pause));
-            match self.attempt(group) {
-                Ok(()) => return Ok(()),
-                Err(Failure::Again(reason)) => last = reason,
-                Err(Failure::Unknown(transaction)) => match self.is_committed(&transaction) {
-                    Some(true) => return Ok(()),
-                    Some(false) => "the database was not reached at the commit".clone_into(&mut last),
-                    None => return Err("the database cannot be reached, and may have kept the step".to_owned()),
-                },
+        match self.insist(group) {
+            Ok(()) => return Ok(()),
+            Err(Failure::Again(reason) | Failure::Unknown(reason)) => return Err(reason),
+            Err(Failure::Apart) => {}
+        }
+        for step in group {
+            if let Err(Failure::Again(reason) | Failure::Unknown(reason)) = self.insist(std::slice::from_mut(step)) {
+                step.refuse(unavailable(&reason));
             }
         }
-        Err(last)
+        Ok(())
     }
 
     fn close(self) {}
 }
 
-/// Runs a group in one transaction.
+/// Runs a group in one transaction. There are no savepoints: when a step is to be undone, all are.
 fn commit(link: &Link, group: &mut [Box<dyn Step>]) -> Result<(), Failure> {
     let alone = group.len() == 1;
-    link.batch("BEGIN").map_err(|error| again(&error))?;
+    link.send("BEGIN").map_err(|error| again(&error))?;
     let transaction = link.text(GATE, None).map_err(|error| again(&error))?;
     let transaction = transaction.ok_or_else(|| Failure::Again("the schema has no gate".to_owned()))?;
-    let mut begin = "SAVEPOINT step";
     for step in group {
-        if !alone {
-            link.batch(begin).map_err(|error| again(&error))?;
+        link.begin_step();
+        let mut done = step.run(link);
+        if alone
+            && done
+            && let Err(error) = link.settle()
+        {
+            step.refuse(error);
+            done = false;
         }
-        let done = step.run(link);
         if link.has_given_up() {
             return Err(Failure::Again("the database is busy or restarting".to_owned()));
         }
         if alone && !done {
-            return link.batch("ROLLBACK").map_err(|error| again(&error));
+            return link.roll_back().map_err(|error| again(&error));
         }
-        // The end of a step goes to the server with the beginning of the next; what ends the transaction ends the last.
-        begin = if done { "RELEASE step; SAVEPOINT step" } else { "ROLLBACK TO step" };
-        if !alone && !done {
-            link.batch(begin).map_err(|error| again(&error))?;
-            begin = "RELEASE step; SAVEPOINT step";
+        if link.has_failed() || (!done && link.has_written()) {
+            return Err(Failure::Apart);
         }
     }
     link.batch("COMMIT").map_err(|error| match fault::remedy(&error) {
         Remedy::Reconnect => Failure::Unknown(transaction),
-        Remedy::Again | Remedy::None => again(&error),
+        Remedy::Again => again(&error),
+        // What was sent before it failed, so that the transaction came to nothing.
+        Remedy::None => Failure::Apart,
     })
 }
 
-fn again(error: &postgres::Error) -> Failure {
+fn again(error: &tokio_postgres::Error) -> Failure {
     let reason = match fault::told(error) {
         StoreError::Unavailable(reason) => reason,
         _ => "the database refused a transaction".to_owned(),

@@ -21,8 +21,19 @@ pub(crate) trait Session {
     /// Runs a statement that answers no rows; tells how many it changed.
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<usize>;
 
+    /// Runs a statement of which nothing is to be known but that it succeeded. Where the database is far away this does not wait: that it
+    /// failed is told by a later statement, or at the end of the transaction, which comes to nothing then.
+    fn run(&self, sql: &str, params: &[Value<'_>]) -> Result<()> {
+        self.execute(sql, params).map(drop)
+    }
+
     /// Runs a statement and reads all its rows.
     fn query(&self, sql: &str, params: &[Value<'_>]) -> Result<Vec<Row>>;
+
+    /// Runs a statement several times, and reads the rows of each.
+    fn query_all(&self, sql: &str, params: Vec<Vec<Value<'static>>>) -> Result<Vec<Vec<Row>>> {
+        params.iter().map(|params| self.query(sql, params)).collect()
+    }
 }
 
 /// A connection as the steps see it.
@@ -89,6 +100,14 @@ macro_rules! params {
 }
 pub(crate) use params;
 
+/// The parameters of one of several runs of a statement, in their order.
+macro_rules! owned {
+    ($($param:expr),* $(,)?) => {
+        [$(&$param as &dyn $crate::sql::ToValue),*].into_iter().map(|param| param.value().map($crate::sql::Value::into_owned)).collect()
+    };
+}
+pub(crate) use owned;
+
 /// The parameters of a statement, by their names.
 macro_rules! named_params {
     ($($name:literal: $param:expr),* $(,)?) => {
@@ -153,6 +172,17 @@ impl Statement<'_> {
     /// Runs it; tells how many rows it changed.
     pub(crate) fn execute(&self, params: impl Params) -> Result<usize> {
         params.bind(self.sql, |sql, values| self.connection.execute(sql, values))
+    }
+
+    /// Runs it, and waits for nothing: see [`Session::run`].
+    pub(crate) fn run(&self, params: impl Params) -> Result<()> {
+        params.bind(self.sql, |sql, values| self.connection.run(sql, values))
+    }
+
+    /// Runs it with the parameters of each ([`owned!`]), and reads each one's rows. Where the database is far away, one does not wait for
+    /// another.
+    pub(crate) fn query_all(&self, each: impl Iterator<Item = Result<Vec<Value<'static>>>>) -> Result<Vec<Vec<Row>>> {
+        self.connection.query_all(self.sql, each.collect::<Result<_>>()?)
     }
 
     /// Reads its rows.

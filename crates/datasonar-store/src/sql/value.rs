@@ -17,6 +17,18 @@ pub(crate) enum Value<'v> {
     Bytes(Cow<'v, [u8]>),
 }
 
+impl Value<'_> {
+    /// It, with a copy of what it refers to.
+    pub(crate) fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::Null => Value::Null,
+            Value::Int(number) => Value::Int(number),
+            Value::Text(text) => Value::Text(text.into_owned().into()),
+            Value::Bytes(bytes) => Value::Bytes(bytes.into_owned().into()),
+        }
+    }
+}
+
 /// What can be a parameter.
 pub(crate) trait ToValue {
     /// It, as a value.

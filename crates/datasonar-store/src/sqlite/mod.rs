@@ -26,7 +26,7 @@ use rusqlite::Connection;
 
 use crate::Result;
 pub use crate::group::Threading;
-use crate::group::{self, Group};
+use crate::group::{self, Group, Joint};
 use crate::sql;
 use crate::steps::Engine;
 use readers::Readers;
@@ -81,6 +81,10 @@ impl Engine for SqliteStore {
         F: Fn(&sql::Connection) -> Result<T> + Send + 'static,
     {
         self.writer.run(self.threading, step).await
+    }
+
+    async fn join<J: Joint>(&self, item: J) -> Result<J::Answer> {
+        self.writer.join(self.threading, item).await
     }
 
     async fn read<T, F>(&self, step: F) -> Result<T>

@@ -14,7 +14,7 @@ pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
     let account = &setup.account;
     connection
         .prepare("INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, ?, ?, ?, 1)")
-        .execute(params![account.id, account.email, account.plan, Millis(account.created_at)])?;
+        .run(params![account.id, account.email, account.plan, Millis(account.created_at)])?;
     for key in &setup.keys {
         create_key(connection, key)?;
     }
@@ -48,14 +48,7 @@ pub(super) fn create_key(connection: &Connection, key: &NewKey) -> Result<()> {
     const INSERT: &str =
         "INSERT INTO keys (id, account, environment, hash, prefix, created_at) VALUES (?, ?, ?, ?, ?, ?)";
     let NewKey { id, scope, hash, prefix, created_at } = key;
-    connection.prepare(INSERT).execute(params![
-        id,
-        scope.account,
-        scope.environment,
-        hash,
-        prefix,
-        Millis(*created_at)
-    ])?;
+    connection.prepare(INSERT).run(params![id, scope.account, scope.environment, hash, prefix, Millis(*created_at)])?;
     Ok(())
 }
 
@@ -93,7 +86,7 @@ pub(super) fn add_usage(connection: &Connection, sample: &UsageSample) -> Result
         ON CONFLICT (account, environment, day) DO UPDATE SET pages = usage.pages + excluded.pages,
             succeeded = usage.succeeded + excluded.succeeded, time_ms = usage.time_ms + excluded.time_ms";
     let UsageSample { scope, at, pages, succeeded, time_ms } = *sample;
-    connection.prepare(UPSERT).execute(params![
+    connection.prepare(UPSERT).run(params![
         scope.account,
         scope.environment,
         day(at),

@@ -10,7 +10,7 @@ pub(super) fn insert(connection: &Connection, attempt: &Attempt) -> Result<()> {
     const INSERT: &str = "INSERT INTO attempts
         (id, delivery, number, trigger, started_at, request_headers, request_bytes, remote, response_status,
         response_headers, response_body, timings, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    connection.prepare(INSERT).execute(params![
+    connection.prepare(INSERT).run(params![
         attempt.id,
         attempt.delivery,
         attempt.number,

@@ -83,7 +83,7 @@ pub(super) fn submit(connection: &Connection, new: &NewReplay) -> Result<Replay>
     let NewReplay { id, scope, selection, created_at } = new;
     let era: i64 = connection.prepare(ERA).query_row(params![], |row| row.get(0))?;
     let matched = count_selected(connection, *scope, selection, era)?;
-    connection.prepare(INSERT).execute(params![
+    connection.prepare(INSERT).run(params![
         id,
         scope.account,
         scope.environment,
@@ -131,14 +131,14 @@ pub(super) fn cancel(connection: &Connection, scope: Scope, id: ReplayId, now: T
     if replay(connection, scope, id)?.status != ReplayStatus::Started {
         return Err(StoreError::Conflict("the replay has ended".to_owned()));
     }
-    connection.prepare(UPDATE).execute(params![ReplayStatus::Cancelled, Millis(now), id])?;
+    connection.prepare(UPDATE).run(params![ReplayStatus::Cancelled, Millis(now), id])?;
     Ok(())
 }
 
 pub(super) fn delete_ended(connection: &Connection, before: Timestamp, limit: u32) -> Result<()> {
     const DELETE: &str = "DELETE FROM replays WHERE id IN (SELECT id FROM replays INDEXED BY replays_ended
         WHERE completed_at IS NOT NULL AND completed_at < ? ORDER BY completed_at LIMIT ?)";
-    connection.prepare(DELETE).execute(params![Millis(before), limit])?;
+    connection.prepare(DELETE).run(params![Millis(before), limit])?;
     Ok(())
 }
 
@@ -284,7 +284,7 @@ fn keep(
     let turn: i64 = connection.prepare(TURN).query_row(params![], |row| row.get(0))?;
     let status = if completed_at.is_some() { ReplayStatus::Completed } else { ReplayStatus::Started };
     let completed_at = completed_at.map(Millis);
-    connection.prepare(UPDATE).execute(params![cursor.0, cursor.1, replayed, turn, status, completed_at, id])?;
+    connection.prepare(UPDATE).run(params![cursor.0, cursor.1, replayed, turn, status, completed_at, id])?;
     Ok(())
 }
 

@@ -48,12 +48,12 @@ fn stamp(connection: &Connection, grants: &[Grant]) -> Result<()> {
     let mut accounts = HashMap::new();
     let job = connection.prepare(JOB);
     for (turn, grant) in (last - turns + 1..).zip(grants) {
-        job.execute(params![turn, grant.job])?;
+        job.run(params![turn, grant.job])?;
         accounts.insert(grant.account, turn);
     }
     let account = connection.prepare(ACCOUNT);
     for (id, turn) in accounts {
-        account.execute(params![turn, id])?;
+        account.run(params![turn, id])?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mu
     let expires_at = later(claim.now, claim.lease);
     let lease = connection.prepare(LEASE);
     for task in taken {
-        lease.execute(params![claim.owner, expires_at, job, task.lease.seq])?;
+        lease.run(params![claim.owner, expires_at, job, task.lease.seq])?;
     }
     add_claimable(connection, job, -i64::from(grant.tasks))
 }
@@ -117,7 +117,7 @@ fn start(connection: &Connection, job: JobId, now: Timestamp) -> Result<Common> 
     };
     let (common, status) = connection.prepare(SELECT).query_row([job], read)?;
     if status == JobStatus::Pending {
-        connection.prepare(START).execute(params![JobStatus::Started, Millis(now), job])?;
+        connection.prepare(START).run(params![JobStatus::Started, Millis(now), job])?;
     }
     Ok(common)
 }

@@ -72,7 +72,7 @@ impl Leasing<'_> {
         const UPDATE: &str = "UPDATE deliveries SET epoch = ?, owner = ?, lease_expires_at = ?, next_trigger = ?,
             lane = ?, replay_requested_at = NULL WHERE id = ?";
         let epoch = epoch.saturating_add(1);
-        self.connection.prepare(UPDATE).execute(params![
+        self.connection.prepare(UPDATE).run(params![
             epoch,
             self.owner,
             self.expires_at,
@@ -109,7 +109,7 @@ pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
         ORDER BY lease_expires_at LIMIT ?)";
     if has_lapsed(connection, now)? {
         give_up_tests(connection, now)?;
-        connection.prepare(UPDATE).execute(params![Millis(now), LAPSED])?;
+        connection.prepare(UPDATE).run(params![Millis(now), LAPSED])?;
     }
     Ok(())
 }
@@ -122,7 +122,7 @@ fn give_up_tests(connection: &Connection, now: Timestamp) -> Result<()> {
         replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id IN
         (SELECT id FROM deliveries INDEXED BY deliveries_leased
         WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= ? AND next_trigger = 'test')";
-    connection.prepare(UPDATE).execute([Millis(now)])?;
+    connection.prepare(UPDATE).run([Millis(now)])?;
     Ok(())
 }
 
@@ -162,7 +162,7 @@ pub(super) fn finish(
     const UPDATE: &str = "UPDATE deliveries SET status = ?, first_attempt_at = ?, last_attempt_at = ?,
         next_attempt_at = ?, delivered_at = ?, attempts = attempts + 1, automatic_attempts = ?, schedule_ended = ?,
         next_trigger = ?, lane = ?, replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?";
-    connection.prepare(UPDATE).execute(params![
+    connection.prepare(UPDATE).run(params![
         status,
         Millis(delivery.first_attempt_at.unwrap_or(attempt.started_at)),
         Millis(now),
@@ -213,7 +213,7 @@ pub(super) fn release(connection: &Connection, lease: DeliveryLease, next_attemp
         (Some(asked), _) => (delivery.status, Some(asked), Trigger::Replay),
         (None, trigger) => (delivery.status, Some(next_attempt_at), trigger),
     };
-    connection.prepare(UPDATE).execute(params![
+    connection.prepare(UPDATE).run(params![
         status,
         next.map(Millis),
         trigger,
@@ -234,7 +234,7 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
     ];
     give_up_tests(connection, Timestamp::MAX)?;
     for update in UPDATE {
-        connection.prepare(update).execute(params![])?;
+        connection.prepare(update).run(params![])?;
     }
     Ok(())
 }

@@ -1,46 +1,51 @@
 //! Finishing a task, and with the last one its job.
 
-use crate::sql::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+
+use crate::group::Joint;
+use crate::sql::{self, Connection, Row, owned, params};
 
 use super::accounts::{add_usage, scope};
 use super::frontier;
 use super::tasks::add_claimable;
-use crate::sql::codec::{Json, Millis, count, later, unsigned};
+use crate::sql::codec::{Json, Millis, count, day, later, unsigned};
 use crate::sql::corrupt;
 use crate::{
     DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Lane, Result, Scope, Segment,
     SegmentData, StoreError, Trigger, UsageSample, Webhook,
 };
 
-pub(super) fn finish(connection: &Connection, finish: &FinishTask) -> Result<Finish> {
-    let task = find(connection, finish)?;
-    check(finish, &task)?;
-    if task.pending {
-        // Its lease had run out, and nobody has claimed it since.
-        add_claimable(connection, finish.lease.job, -1)?;
+/// Finishes of tasks are done together: their jobs and their usage are counted once for all.
+impl Joint for FinishTask {
+    type Answer = Finish;
+
+    fn run(connection: &Connection, items: &[Self]) -> Result<Vec<Result<Finish>>> {
+        let tasks = find(connection, items)?;
+        let mut answers = Vec::with_capacity(items.len());
+        let mut sound = Vec::with_capacity(items.len());
+        for (index, (finish, task)) in items.iter().zip(tasks).enumerate() {
+            let is_again = items[..index].iter().any(|before| before.lease == finish.lease) && task.is_some();
+            let task = if is_again { None } else { task };
+            let checked = task.ok_or(StoreError::LeaseLost).and_then(|task| check(finish, &task).map(|()| task));
+            answers.push(checked.map(|task| {
+                sound.push((index, finish, task));
+                Finish::Task
+            }));
+        }
+        for (_, finish, task) in &sound {
+            close_task(connection, finish, task)?;
+        }
+        count_usage(connection, &sound)?;
+        for (last, job) in count_jobs(connection, &sound)? {
+            let (index, finish, task) = &sound[last];
+            answers[*index] = Ok(Finish::Job { delivery: end_job(connection, finish, task.scope, job)? });
+        }
+        Ok(answers)
     }
-    if let Some(depth) = task.depth {
-        frontier::finish(connection, finish, depth, task.cancelled)?;
-    }
-    insert_segments(connection, finish.lease.job, finish.lease.seq, &finish.segments)?;
-    close_task(connection, finish)?;
-    add_usage(
-        connection,
-        &UsageSample {
-            scope: task.scope,
-            at: finish.now,
-            pages: (finish.succeeded + finish.failed).into(),
-            succeeded: finish.succeeded.into(),
-            time_ms: finish.time_ms,
-        },
-    )?;
-    let job = count_task(connection, finish)?;
-    if job.tasks_left > 0 {
-        return Ok(Finish::Task);
-    }
-    let delivery = end_job(connection, finish, task.scope, job)?;
-    Ok(Finish::Job { delivery })
 }
+
+/// A task that is finished: its place among all that are, what its holder says, its row.
+type Sound<'f> = (usize, &'f FinishTask, Task);
 
 struct Task {
     scope: Scope,
@@ -52,13 +57,13 @@ struct Task {
     cancelled: bool,
 }
 
-/// Finds the task, if its lease is still the caller's.
-fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
+/// Finds the tasks whose leases are still their callers'.
+fn find(connection: &Connection, items: &[FinishTask]) -> Result<Vec<Option<Task>>> {
     const SELECT: &str = "SELECT j.account, j.environment, t.state = 'pending' AS pending, t.first, t.urls,
         t.depth, j.cancelled_at IS NOT NULL AS cancelled
         FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
-    let read = |row: &Row| {
+    let read = |row: &Row| -> sql::Result<Task> {
         Ok(Task {
             scope: scope(row)?,
             pending: row.get("pending")?,
@@ -68,9 +73,9 @@ fn find(connection: &Connection, finish: &FinishTask) -> Result<Task> {
             cancelled: row.get("cancelled")?,
         })
     };
-    let lease = finish.lease;
-    let select = connection.prepare(SELECT);
-    select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?.ok_or(StoreError::LeaseLost)
+    let leases = items.iter().map(|finish| finish.lease);
+    let found = connection.prepare(SELECT).query_all(leases.map(|lease| owned![lease.job, lease.seq, lease.epoch]))?;
+    found.iter().map(|rows| Ok(rows.first().map(read).transpose()?)).collect()
 }
 
 /// One page result for each URL of the task that was not dropped, no fewer and no more, in order.
@@ -119,7 +124,7 @@ pub(super) fn insert_segments(connection: &Connection, job: JobId, seq: u32, seg
             SegmentData::Blob(key) => (Some(key), None),
             SegmentData::Inline(bytes) => (None, Some(bytes)),
         };
-        insert.execute(params![
+        insert.run(params![
             job,
             seq,
             position as i64,
@@ -134,41 +139,90 @@ pub(super) fn insert_segments(connection: &Connection, job: JobId, seq: u32, seg
     Ok(())
 }
 
-fn close_task(connection: &Connection, finish: &FinishTask) -> Result<()> {
+/// Ends a task: what it found, its segments, its lease.
+fn close_task(connection: &Connection, finish: &FinishTask, task: &Task) -> Result<()> {
     const UPDATE: &str = "UPDATE tasks SET state = 'finished', owner = NULL, lease_expires_at = NULL
         WHERE job = ? AND seq = ?";
-    connection.prepare(UPDATE).execute(params![finish.lease.job, finish.lease.seq])?;
+    if task.pending {
+        // Its lease had run out, and nobody has claimed it since.
+        add_claimable(connection, finish.lease.job, -1)?;
+    }
+    if let Some(depth) = task.depth {
+        frontier::finish(connection, finish, depth, task.cancelled)?;
+    }
+    insert_segments(connection, finish.lease.job, finish.lease.seq, &finish.segments)?;
+    connection.prepare(UPDATE).run(params![finish.lease.job, finish.lease.seq])?;
     Ok(())
 }
 
-/// A job as the counting of a finished task leaves it.
+/// Adds what was finished to the usage of each scope and day.
+fn count_usage(connection: &Connection, sound: &[Sound<'_>]) -> Result<()> {
+    let mut samples: Vec<UsageSample> = Vec::new();
+    for (_, finish, task) in sound {
+        let sample = UsageSample {
+            scope: task.scope,
+            at: finish.now,
+            pages: (finish.succeeded + finish.failed).into(),
+            succeeded: finish.succeeded.into(),
+            time_ms: finish.time_ms,
+        };
+        match samples.iter_mut().find(|other| other.scope == sample.scope && day(other.at) == day(sample.at)) {
+            Some(other) => {
+                other.pages += sample.pages;
+                other.succeeded += sample.succeeded;
+                other.time_ms += sample.time_ms;
+            }
+            None => samples.push(sample),
+        }
+    }
+    samples.iter().try_for_each(|sample| add_usage(connection, sample))
+}
+
+/// A job as the counting of finished tasks leaves it.
 struct Counted {
-    tasks_left: i64,
     kind: JobKind,
     cancelled: bool,
     webhook: Option<Webhook>,
 }
 
-fn count_task(connection: &Connection, finish: &FinishTask) -> Result<Counted> {
-    const UPDATE: &str = "UPDATE jobs SET tasks_left = tasks_left - 1, succeeded = succeeded + ?,
+/// Counts what was finished for each job. Answers the jobs of which nothing is left, each with the place of the task that was its last.
+fn count_jobs(connection: &Connection, sound: &[Sound<'_>]) -> Result<Vec<(usize, Counted)>> {
+    const UPDATE: &str = "UPDATE jobs SET tasks_left = tasks_left - ?, succeeded = succeeded + ?,
         failed = failed + ?, segments = segments + ?, result_bytes = result_bytes + ? WHERE id = ?
         RETURNING tasks_left, kind, cancelled_at IS NOT NULL AS cancelled, webhook_url, webhook_host";
-    let read = |row: &Row| {
+    #[derive(Default)]
+    struct Sum {
+        last: usize,
+        tasks: i64,
+        succeeded: i64,
+        failed: i64,
+        segments: i64,
+        bytes: u64,
+    }
+    let mut jobs: BTreeMap<JobId, Sum> = BTreeMap::new();
+    for (place, (_, finish, _)) in sound.iter().enumerate() {
+        let sum = jobs.entry(finish.lease.job).or_default();
+        sum.last = place;
+        sum.tasks += 1;
+        sum.succeeded += i64::from(finish.succeeded);
+        sum.failed += i64::from(finish.failed);
+        sum.segments += finish.segments.len() as i64;
+        sum.bytes += finish.segments.iter().map(|segment| segment.raw_bytes).sum::<u64>();
+    }
+    let updates =
+        jobs.iter().map(|(job, sum)| owned![sum.tasks, sum.succeeded, sum.failed, sum.segments, count(sum.bytes), job]);
+    let updated = connection.prepare(UPDATE).query_all(updates)?;
+    let mut ended = Vec::new();
+    for (rows, sum) in updated.iter().zip(jobs.values()) {
+        let row = rows.first().ok_or_else(|| corrupt("a task has no job"))?;
+        if row.get::<_, i64>("tasks_left")? > 0 {
+            continue;
+        }
         let (url, host): (Option<String>, Option<String>) = (row.get("webhook_url")?, row.get("webhook_host")?);
-        Ok(Counted {
-            tasks_left: row.get("tasks_left")?,
-            kind: row.get("kind")?,
-            cancelled: row.get("cancelled")?,
-            webhook: url.zip(host).map(|(url, host)| Webhook { url, host }),
-        })
-    };
-    let raw_bytes = finish.segments.iter().map(|segment| segment.raw_bytes).sum();
-    let update = connection.prepare(UPDATE);
-    let job = update.query_row(
-        params![finish.succeeded, finish.failed, finish.segments.len() as i64, count(raw_bytes), finish.lease.job],
-        read,
-    )?;
-    Ok(job)
+        let webhook = url.zip(host).map(|(url, host)| Webhook { url, host });
+        ended.push((sum.last, Counted { kind: row.get("kind")?, cancelled: row.get("cancelled")?, webhook }));
+    }
+    Ok(ended)
 }
 
 fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Counted) -> Result<Option<DeliveryId>> {
@@ -179,7 +233,7 @@ fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Coun
         (false, JobKind::Batch | JobKind::Crawl | JobKind::Test) => None,
     };
     let status = if error.is_some() { JobStatus::Failed } else { JobStatus::Completed };
-    connection.prepare(UPDATE).execute(params![
+    connection.prepare(UPDATE).run(params![
         status,
         error.map(Json),
         Millis(finish.now),
@@ -196,7 +250,7 @@ fn owe(connection: &Connection, finish: &FinishTask, job: JobId, scope: Scope, w
     const INSERT: &str = "INSERT INTO deliveries
         (id, job, account, environment, url, host, status, created_at, next_attempt_at, next_trigger, lane, era)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, (SELECT value FROM meta WHERE name = 'replays'))";
-    connection.prepare(INSERT).execute(params![
+    connection.prepare(INSERT).run(params![
         finish.delivery,
         job,
         scope.account,

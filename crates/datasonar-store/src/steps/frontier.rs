@@ -1,6 +1,8 @@
 //! The frontier of crawls: admitting URLs once each, level by level, and telling pages apart.
 
-use crate::sql::{Connection, OptionalExtension, Row, Statement, params};
+use std::collections::HashSet;
+
+use crate::sql::{Connection, OptionalExtension, Row, owned, params};
 
 use super::tasks::add_claimable;
 use crate::sql::codec::{Json, count, narrow, unsigned};
@@ -17,7 +19,7 @@ pub(super) fn begin(connection: &Connection, job: JobId, new: &NewCrawl) -> Resu
     if new.max_pages == 0 {
         return Err(corrupt("a crawl needs a page"));
     }
-    connection.prepare(INSERT).execute(params![job, count(new.max_pages), new.start.depth])?;
+    connection.prepare(INSERT).run(params![job, count(new.max_pages), new.start.depth])?;
     let mut frontier = Frontier::open(connection, job)?;
     frontier.admit(&new.start)?;
     frontier.close()
@@ -54,7 +56,7 @@ pub(super) fn claim_page(
         let found = select.query_row(params![lease.job, key], |row| row.get::<_, Option<i64>>(0)).optional()?;
         if let Some(other) = found.flatten().filter(|position| *position != own) {
             // Pages that name each other as canonical must not both give way.
-            connection.prepare(TAKE).execute(params![lease.job, own_key, other])?;
+            connection.prepare(TAKE).run(params![lease.job, own_key, other])?;
             return Ok(false);
         }
         standing.push(found);
@@ -70,7 +72,7 @@ pub(super) fn claim_page(
                 frontier.unskip(*key)?;
             }
         }
-        connection.prepare(TAKE).execute(params![lease.job, key, own])?;
+        connection.prepare(TAKE).run(params![lease.job, key, own])?;
     }
     frontier.map_or(Ok(()), Frontier::close)?;
     Ok(true)
@@ -80,7 +82,7 @@ pub(super) fn claim_page(
 pub(super) fn finish(connection: &Connection, finish: &FinishTask, depth: u32, cancelled: bool) -> Result<()> {
     // Its URLs are in its results now. The room is used again, so that the file grows little with a crawl.
     const DELETE: &str = "DELETE FROM found WHERE job = ? AND seq = ?";
-    connection.prepare(DELETE).execute(params![finish.lease.job, finish.lease.seq])?;
+    connection.prepare(DELETE).run(params![finish.lease.job, finish.lease.seq])?;
     let mut frontier = Frontier::open(connection, finish.lease.job)?;
     frontier.dropped = narrow(finish.dropped.len())?;
     frontier.total -= u64::from(frontier.dropped);
@@ -173,15 +175,14 @@ struct Frontier<'a> {
     dropped: u32,
     claimable: i64,
     filling: Option<Filling>,
-    insert_seen: Statement<'a>,
+    /// Of the pages of the discovery at hand, those that are known.
+    known: HashSet<UrlKey>,
 }
 
 impl<'a> Frontier<'a> {
     fn open(connection: &'a Connection, job: JobId) -> Result<Self> {
         const SELECT: &str = "SELECT c.max_pages, c.admitted, c.tasks, c.level, c.level_left, c.listed, j.total
             FROM crawls c JOIN jobs j ON j.id = c.job WHERE c.job = ?";
-        let insert_seen =
-            connection.prepare("INSERT INTO seen (job, key, position) VALUES (?, ?, ?) ON CONFLICT DO NOTHING");
         let read = |row: &Row| {
             Ok(Self {
                 connection,
@@ -199,7 +200,7 @@ impl<'a> Frontier<'a> {
                 dropped: 0,
                 claimable: 0,
                 filling: None,
-                insert_seen,
+                known: HashSet::new(),
             })
         };
         let found = connection.prepare(SELECT).query_row([job], read).optional()?;
@@ -207,6 +208,7 @@ impl<'a> Frontier<'a> {
     }
 
     fn take(&mut self, discovery: &Discovery) -> Result<()> {
+        self.learn(discovery.found.iter().chain(discovery.skipped.iter().map(|one| &one.url)))?;
         for url in &discovery.found {
             if self.total < self.max_pages {
                 self.admit(url)?;
@@ -217,12 +219,30 @@ impl<'a> Frontier<'a> {
         discovery.skipped.iter().try_for_each(|one| self.skip(one))
     }
 
+    /// Reads which of these pages are known.
+    fn learn<'u>(&mut self, urls: impl Iterator<Item = &'u FoundUrl>) -> Result<()> {
+        const SEEN: &str = "SELECT 1 FROM seen WHERE job = ? AND key = ?";
+        let mut keys: Vec<UrlKey> = urls.map(|url| url.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let found = self.connection.prepare(SEEN).query_all(keys.iter().map(|key| owned![self.job, key]))?;
+        self.known = keys.into_iter().zip(found).filter(|(_, rows)| !rows.is_empty()).map(|(key, _)| key).collect();
+        Ok(())
+    }
+
+    /// Makes a page known, with its position if it has one. Tells whether it was not.
+    fn note(&mut self, key: UrlKey, position: Option<u64>) -> Result<bool> {
+        const INSERT: &str = "INSERT INTO seen (job, key, position) VALUES (?, ?, ?)";
+        let is_new = self.known.insert(key);
+        if is_new {
+            self.connection.prepare(INSERT).run(params![self.job, key, position.map(count)])?;
+        }
+        Ok(is_new)
+    }
+
     /// Makes a URL part of a task, unless its page is known.
     fn admit(&mut self, url: &FoundUrl) -> Result<()> {
-        if self.insert_seen.execute(params![self.job, url.key, count(self.admitted)])? == 1 {
-            self.put(url)?;
-        }
-        Ok(())
+        if self.note(url.key, Some(self.admitted))? { self.put(url) } else { Ok(()) }
     }
 
     /// Gives a URL the next position.
@@ -275,22 +295,15 @@ impl<'a> Frontier<'a> {
         const UPDATE_URLS: &str = "UPDATE found SET urls = urls || ? WHERE job = ? AND seq = ?";
         let Some(task) = self.filling.take() else { return Ok(()) };
         if !task.is_new {
-            self.connection.prepare(UPDATE).execute(params![task.urls, self.job, task.seq])?;
-            self.connection.prepare(UPDATE_URLS).execute(params![task.lines, self.job, task.seq])?;
+            self.connection.prepare(UPDATE).run(params![task.urls, self.job, task.seq])?;
+            self.connection.prepare(UPDATE_URLS).run(params![task.lines, self.job, task.seq])?;
             return Ok(());
         }
         let is_due = task.depth <= self.level;
         let state = if is_due { "pending" } else { "held" };
         let first = task.end - u64::from(task.urls);
-        self.connection.prepare(INSERT).execute(params![
-            self.job,
-            task.seq,
-            state,
-            count(first),
-            task.urls,
-            task.depth
-        ])?;
-        self.connection.prepare(INSERT_URLS).execute(params![self.job, task.seq, task.lines])?;
+        self.connection.prepare(INSERT).run(params![self.job, task.seq, state, count(first), task.urls, task.depth])?;
+        self.connection.prepare(INSERT_URLS).run(params![self.job, task.seq, task.lines])?;
         if is_due {
             self.level_left += 1;
             self.claimable += 1;
@@ -300,13 +313,8 @@ impl<'a> Frontier<'a> {
 
     /// Lists and counts a URL that is not fetched, unless its page is known.
     fn skip(&mut self, one: &SkippedUrl) -> Result<()> {
-        const SEEN: &str = "SELECT 1 FROM seen WHERE job = ? AND key = ?";
         let key = one.url.key;
-        let is_known = if self.listed < SKIPPED_LISTED {
-            self.insert_seen.execute(params![self.job, key, None::<i64>])? == 0
-        } else {
-            self.connection.prepare(SEEN).exists(params![self.job, key])?
-        };
+        let is_known = if self.listed < SKIPPED_LISTED { !self.note(key, None)? } else { self.known.contains(&key) };
         if is_known { Ok(()) } else { self.count(one, Some(key)) }
     }
 
@@ -320,7 +328,7 @@ impl<'a> Frontier<'a> {
         const INSERT: &str = "INSERT INTO skipped (job, number, reason, url, key) VALUES (?, ?, ?, ?, ?)";
         self.listed += 1;
         let row = params![self.job, count(self.listed), one.reason, Json(&one.url), key];
-        self.connection.prepare(INSERT).execute(row)?;
+        self.connection.prepare(INSERT).run(row)?;
         Ok(())
     }
 
@@ -353,7 +361,7 @@ impl<'a> Frontier<'a> {
             .collect();
         for url in urls {
             self.unskip(url.key)?;
-            self.connection.prepare(SEEN).execute(params![count(self.admitted), self.job, url.key])?;
+            self.connection.prepare(SEEN).run(params![count(self.admitted), self.job, url.key])?;
             self.put(&url)?;
         }
         Ok(())
@@ -384,7 +392,7 @@ impl<'a> Frontier<'a> {
         const JOB: &str = "UPDATE jobs SET total = total + ?, tasks_left = tasks_left + ? WHERE id = ?";
         self.end_task()?;
         let [robots, out_of_scope, duplicate, over_limit] = self.skipped;
-        self.connection.prepare(CRAWL).execute(params![
+        self.connection.prepare(CRAWL).run(params![
             count(self.admitted),
             self.tasks,
             self.level,
@@ -398,7 +406,7 @@ impl<'a> Frontier<'a> {
         ])?;
         let urls = self.new_urls - i64::from(self.dropped);
         if urls != 0 || self.new_tasks != 0 {
-            self.connection.prepare(JOB).execute(params![urls, self.new_tasks, self.job])?;
+            self.connection.prepare(JOB).run(params![urls, self.new_tasks, self.job])?;
         }
         if self.claimable != 0 {
             add_claimable(self.connection, self.job, self.claimable)?;

@@ -83,7 +83,7 @@ pub(super) fn cancel(connection: &Connection, scope: Scope, id: JobId, now: Time
         None => Err(StoreError::NotFound),
         Some(status) if status.has_ended() => Err(StoreError::Conflict("the job has ended".to_owned())),
         Some(_) => {
-            connection.prepare(UPDATE).execute(params![Millis(now), id])?;
+            connection.prepare(UPDATE).run(params![Millis(now), id])?;
             Ok(())
         }
     }

@@ -30,6 +30,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::group::Joint;
 use crate::sql::Connection;
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
@@ -47,6 +48,9 @@ pub(crate) trait Engine: Send + Sync + 'static {
     where
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T> + Send + 'static;
+
+    /// As [`write`](Self::write), for a step that is done together with those of its kind.
+    async fn join<J: Joint>(&self, item: J) -> Result<J::Answer>;
 
     /// Runs a step that only reads, in one read transaction.
     async fn read<T, F>(&self, step: F) -> Result<T>
@@ -134,7 +138,7 @@ impl<E: Engine> Store for E {
     }
 
     async fn finish_task(&self, finish: FinishTask) -> Result<Finish> {
-        self.write(move |c| finish::finish(c, &finish)).await
+        self.join(finish).await
     }
 
     async fn discover(&self, lease: TaskLease, discovery: Discovery) -> Result<()> {

@@ -37,10 +37,10 @@ pub(super) fn mark(
     match (next_trigger, leased) {
         (Trigger::Replay, _) => {}
         (_, true) => {
-            connection.prepare(QUEUE).execute(params![Millis(now), id, Lane::First])?;
+            connection.prepare(QUEUE).run(params![Millis(now), id, Lane::First])?;
         }
         (_, false) => {
-            connection.prepare(DUE).execute(params![Millis(now), id, Lane::First, Trigger::Replay])?;
+            connection.prepare(DUE).run(params![Millis(now), id, Lane::First, Trigger::Replay])?;
         }
     }
     Ok(())

@@ -36,7 +36,7 @@ pub(super) fn create(connection: &Connection, new: &NewSchedule) -> Result<Submi
         }
         submit::remember(connection, new.scope, idempotency, new.created_at)?;
     }
-    connection.prepare(INSERT).execute(params![
+    connection.prepare(INSERT).run(params![
         new.id,
         new.scope.account,
         new.scope.environment,
@@ -86,7 +86,7 @@ pub(super) fn change(
     if schedule(connection, scope, id)?.version != version {
         return Err(StoreError::Conflict("the schedule was changed meanwhile".to_owned()));
     }
-    connection.prepare(UPDATE).execute(params![
+    connection.prepare(UPDATE).run(params![
         change.name,
         change.cron,
         change.timezone,
@@ -104,7 +104,7 @@ pub(super) fn change(
 pub(super) fn delete(connection: &Connection, scope: Scope, id: ScheduleId) -> Result<()> {
     schedule(connection, scope, id)?;
     for delete in ["DELETE FROM runs WHERE schedule = ?", "DELETE FROM schedules WHERE id = ?"] {
-        connection.prepare(delete).execute([id])?;
+        connection.prepare(delete).run([id])?;
     }
     Ok(())
 }
@@ -211,7 +211,7 @@ fn record(
     const DELETE: &str = "DELETE FROM runs WHERE schedule = ? AND planned_at = ? AND outcome = 'queued'";
     let (schedule, planned_at) = (run.schedule, Millis(run.planned_at));
     if is_waiting && run.trigger == RunTrigger::Cron {
-        connection.prepare(DELETE).execute(params![schedule, planned_at])?;
+        connection.prepare(DELETE).run(params![schedule, planned_at])?;
     }
     let row = params![schedule, planned_at, run.trigger, outcome, job, reason, Millis(run.now)];
     if connection.prepare(INSERT).execute(row)? == 0 {
@@ -223,7 +223,7 @@ fn record(
 /// Moves a schedule to its next time.
 fn go_on(connection: &Connection, run: &RunSchedule, queued: Option<Timestamp>) -> Result<()> {
     const UPDATE: &str = "UPDATE schedules SET next_run_at = ?, queued_at = ?, version = version + 1 WHERE id = ?";
-    connection.prepare(UPDATE).execute(params![run.next_run_at.map(Millis), queued.map(Millis), run.schedule])?;
+    connection.prepare(UPDATE).run(params![run.next_run_at.map(Millis), queued.map(Millis), run.schedule])?;
     Ok(())
 }
 
@@ -232,7 +232,7 @@ pub(super) fn delete_runs(connection: &Connection, before: Timestamp, limit: u32
     const DELETE: &str = "DELETE FROM runs WHERE (schedule, planned_at) IN
         (SELECT schedule, planned_at FROM runs INDEXED BY runs_by_age WHERE at < ? AND outcome <> 'queued'
             ORDER BY at LIMIT ?)";
-    connection.prepare(DELETE).execute(params![Millis(before), limit])?;
+    connection.prepare(DELETE).run(params![Millis(before), limit])?;
     Ok(())
 }
 

@@ -29,16 +29,16 @@ pub(super) fn rotate(connection: &Connection, new: &NewSecret, overlap: Duration
         AND (expires_at IS NULL OR expires_at > ?3)";
     let Scope { account, environment } = new.scope;
     let expires_at = later(new.created_at, overlap);
-    connection.prepare(DELETE).execute(params![account, environment, Millis(new.created_at)])?;
-    connection.prepare(DELETE_OLDEST).execute(params![account, environment, SIGNING - 1])?;
-    connection.prepare(EXPIRE).execute(params![account, environment, expires_at])?;
+    connection.prepare(DELETE).run(params![account, environment, Millis(new.created_at)])?;
+    connection.prepare(DELETE_OLDEST).run(params![account, environment, SIGNING - 1])?;
+    connection.prepare(EXPIRE).run(params![account, environment, expires_at])?;
     insert(connection, new)
 }
 
 pub(super) fn insert(connection: &Connection, new: &NewSecret) -> Result<()> {
     const INSERT: &str = "INSERT INTO secrets (id, account, environment, sealed, created_at) VALUES (?, ?, ?, ?, ?)";
     let NewSecret { id, scope, sealed, created_at } = new;
-    connection.prepare(INSERT).execute(params![id, scope.account, scope.environment, sealed, Millis(*created_at)])?;
+    connection.prepare(INSERT).run(params![id, scope.account, scope.environment, sealed, Millis(*created_at)])?;
     Ok(())
 }
 

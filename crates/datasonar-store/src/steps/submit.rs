@@ -74,7 +74,7 @@ pub(super) fn remember(connection: &Connection, scope: Scope, idempotency: &Idem
         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account, environment, key) DO UPDATE
         SET fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at";
     let Idempotency { key, fingerprint, answer } = idempotency;
-    connection.prepare(REPLACE).execute(params![
+    connection.prepare(REPLACE).run(params![
         scope.account,
         scope.environment,
         key,
@@ -89,7 +89,7 @@ fn insert_job(connection: &Connection, job: &NewJob, total: u64, tasks: i64) -> 
     const INSERT: &str = "INSERT INTO jobs
         (id, account, environment, kind, status, options, webhook_url, webhook_host, created_at, total, tasks_left,
         tasks_claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
-    connection.prepare(INSERT).execute(params![
+    connection.prepare(INSERT).run(params![
         job.id,
         job.scope.account,
         job.scope.environment,
@@ -111,7 +111,7 @@ fn insert_input(connection: &Connection, job: JobId, input: &JobInput) -> Result
         JobInput::Inline(bytes) => (Some(bytes), None),
         JobInput::Blob(key) => (None, Some(key)),
     };
-    connection.prepare(INSERT).execute(params![job, bytes, key])?;
+    connection.prepare(INSERT).run(params![job, bytes, key])?;
     Ok(())
 }
 
@@ -122,7 +122,7 @@ fn insert_tasks(connection: &Connection, job: JobId, tasks: &[NewTask]) -> Resul
     let mut first = 0_u64;
     for (seq, task) in tasks.iter().enumerate() {
         let seq: u32 = narrow(seq)?;
-        insert.execute(params![job, seq, count(task.input_offset), task.input_bytes, count(first), task.urls])?;
+        insert.run(params![job, seq, count(task.input_offset), task.input_bytes, count(first), task.urls])?;
         first += u64::from(task.urls);
     }
     Ok(())

@@ -35,7 +35,7 @@ fn renew_one(connection: &Connection, lease: TaskLease, expires_at: Millis) -> R
     let select = connection.prepare(SELECT);
     let found = select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?;
     let Some((state, cancelled)) = found else { return Ok(Renewal::Lost) };
-    connection.prepare(UPDATE).execute(params![expires_at, lease.job, lease.seq])?;
+    connection.prepare(UPDATE).run(params![expires_at, lease.job, lease.seq])?;
     if state == "pending" {
         add_claimable(connection, lease.job, -1)?;
     }
@@ -52,7 +52,7 @@ pub(super) fn release(connection: &Connection, leases: &[TaskLease]) -> Result<(
     for lease in leases {
         let found = select.query_row(params![lease.job, lease.seq, lease.epoch], |row| row.get(0)).optional()?;
         let Some(leased) = found else { continue };
-        update.execute(params![lease.job, lease.seq])?;
+        update.run(params![lease.job, lease.seq])?;
         if leased {
             add_claimable(connection, lease.job, 1)?;
         }
@@ -72,7 +72,7 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
     let read = |row: &Row| Ok((row.get::<_, JobId>(0)?, row.get::<_, i64>(1)?));
     let freed: Vec<_> = connection.prepare(COUNT).query_map(params![], read)?;
     for update in UPDATE {
-        connection.prepare(update).execute(params![])?;
+        connection.prepare(update).run(params![])?;
     }
     freed.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
 }
@@ -89,7 +89,7 @@ pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
     let update = connection.prepare(UPDATE);
     let mut by_job = BTreeMap::<JobId, i64>::new();
     for (job, seq) in lapsed {
-        update.execute(params![job, seq])?;
+        update.run(params![job, seq])?;
         *by_job.entry(job).or_default() += 1;
     }
     by_job.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
@@ -107,7 +107,7 @@ pub(super) fn add_claimable(connection: &Connection, job: JobId, tasks: i64) -> 
     let Some((account, claimable)) = updated else { return Err(corrupt("a task has no job")) };
     let runnable = i32::from(claimable > 0) - i32::from(claimable - tasks > 0);
     if runnable != 0 {
-        connection.prepare(TURN).execute(params![account, runnable])?;
+        connection.prepare(TURN).run(params![account, runnable])?;
     }
     Ok(())
 }

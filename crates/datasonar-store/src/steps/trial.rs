@@ -32,7 +32,7 @@ fn insert_job(connection: &Connection, test: &NewTest) -> Result<()> {
         (id, account, environment, kind, status, options, webhook_url, webhook_host, created_at, started_at,
         completed_at, expires_at, total, succeeded, segments, result_bytes, tasks_left, tasks_claimable)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?9, ?10, 1, 1, 1, ?11, 0, 0)";
-    connection.prepare(INSERT).execute(params![
+    connection.prepare(INSERT).run(params![
         test.job,
         test.scope.account,
         test.scope.environment,
@@ -51,7 +51,7 @@ fn insert_job(connection: &Connection, test: &NewTest) -> Result<()> {
 fn insert_task(connection: &Connection, test: &NewTest) -> Result<()> {
     const INSERT: &str = "INSERT INTO tasks (job, seq, state, input_offset, input_bytes, first, urls)
         VALUES (?, 0, 'finished', 0, 0, 0, 1)";
-    connection.prepare(INSERT).execute([test.job])?;
+    connection.prepare(INSERT).run([test.job])?;
     Ok(())
 }
 
@@ -61,7 +61,7 @@ fn insert_delivery(connection: &Connection, test: &NewTest) -> Result<()> {
         (id, job, account, environment, url, host, status, created_at, next_trigger, lane, epoch, owner,
         lease_expires_at, schedule_ended, era)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, (SELECT value FROM meta WHERE name = 'replays'))";
-    connection.prepare(INSERT).execute(params![
+    connection.prepare(INSERT).run(params![
         test.delivery,
         test.job,
         test.scope.account,

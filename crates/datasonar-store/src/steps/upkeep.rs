@@ -35,7 +35,7 @@ pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32
     let expired = ids(connection, SELECT, now, limit)?;
     for job in &expired {
         for statement in DELETE.into_iter().chain([UPDATE]) {
-            connection.prepare(statement).execute([job])?;
+            connection.prepare(statement).run([job])?;
         }
     }
     Ok(expired)
@@ -55,13 +55,13 @@ pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Times
     let jobs = ids(connection, SELECT, before, limit)?;
     for job in &jobs {
         for statement in DELETE {
-            connection.prepare(statement).execute([job])?;
+            connection.prepare(statement).run([job])?;
         }
     }
     bulk::delete_ended(connection, before, limit)?;
     schedules::delete_runs(connection, before, limit)?;
     let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
-    connection.prepare(DELETE_KEYS).execute(params![oldest, KEYS])?;
+    connection.prepare(DELETE_KEYS).run(params![oldest, KEYS])?;
     Ok(jobs.len() as u64)
 }
 
@@ -107,6 +107,6 @@ pub(super) fn totals(connection: &Connection) -> Result<Totals> {
 /// Writes, so that a full or read-only disk shows.
 pub(super) fn ping(connection: &Connection) -> Result<()> {
     const UPDATE: &str = "UPDATE meta SET value = value + ? WHERE name = 'pings'";
-    connection.prepare(UPDATE).execute([count(1)])?;
+    connection.prepare(UPDATE).run([count(1)])?;
     Ok(())
 }
