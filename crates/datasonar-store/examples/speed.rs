@@ -1,5 +1,5 @@
 //! Prints how fast a store coordinates: the embedded one, on a file in the directory given (or a temporary one), or PostgreSQL, in an
-//! empty database whose URL is given.
+//! database whose URL is given, where what is Datasonar's is deleted first.
 //! `cargo run --release -p datasonar-store --features conformance --example speed [directory | postgres://…]`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people")]
@@ -42,6 +42,12 @@ fn is_url(place: &Path) -> bool {
 
 async fn fresh(folder: &Path) -> Tested {
     if is_url(folder) {
+        let url = folder.to_str().unwrap().to_owned();
+        let empty = move || {
+            let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+            client.batch_execute("DROP SCHEMA IF EXISTS datasonar CASCADE").unwrap();
+        };
+        tokio::task::spawn_blocking(empty).await.unwrap();
         return PostgresStore::open(Connector::new(folder.to_str().unwrap(), None).unwrap()).await.unwrap();
     }
     for suffix in ["", "-wal", "-shm"] {

@@ -11,7 +11,10 @@ use crate::sql::unavailable;
 use crate::{Result, StoreError};
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/postgres/0001_initial.sql"),
+    include_str!("../migrations/postgres/0002_moving_keys.sql"),
+];
 
 /// How often it is tried while others do the same, or the server is starting.
 const TRIES: u32 = 20;

@@ -21,6 +21,7 @@ static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
         M::up(include_str!("../migrations/sqlite/0002_lanes_and_replays.sql")),
         M::up(include_str!("../migrations/sqlite/0003_crawls.sql")),
         M::up(include_str!("../migrations/sqlite/0004_schedules.sql")),
+        M::up(include_str!("../migrations/sqlite/0005_moving_keys.sql")),
     ])
 });
 

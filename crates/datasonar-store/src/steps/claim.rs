@@ -5,20 +5,20 @@
 //! a hundred thousand, with ten tasks and with fifty thousand. The statements name their indexes: a plan that walks
 //! finished tasks would be right, and slow only where nobody looks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::sql::{Connection, Row, params};
+use crate::sql::{Connection, Row, owned, params};
 use jiff::Timestamp;
 
 use super::accounts::scope;
 use super::fair::{self, Candidate, Candidates, Grant};
 use super::frontier;
-use super::tasks::{add_claimable, take_back};
+use super::jobs::current;
+use super::tasks::{add_runnable, take_back};
 use crate::sql::codec::{Millis, later, unsigned};
 use crate::sql::corrupt;
 use crate::{
-    AccountId, ClaimTasks, ClaimedTask, JobId, JobInput, JobKind, JobStatus, Result, Scope, StoreError, TaskInput,
-    TaskLease,
+    AccountId, ClaimTasks, ClaimedTask, JobId, JobInput, JobKind, Result, Scope, StoreError, TaskInput, TaskLease,
 };
 
 /// How many accounts or jobs are read at a time.
@@ -26,36 +26,75 @@ const CHUNK: u32 = 16;
 
 pub(super) fn claim(connection: &Connection, claim: &ClaimTasks) -> Result<Vec<ClaimedTask>> {
     take_back(connection, claim.now)?;
-    let grants = fair::allocate(claim, &mut Waiting::new(connection))?;
+    let mut waiting = Waiting::new(connection);
+    let grants = fair::allocate(claim, &mut waiting)?;
     if grants.is_empty() {
         return Ok(Vec::new());
     }
-    stamp(connection, &grants)?;
+    let found = find(connection, &grants, &waiting.from)?;
+    let turns = Turns::take(connection, &grants, &waiting)?;
+    let jobs = charge(connection, claim, &grants, &found, &turns)?;
     let mut claimed = Vec::with_capacity(claim.limit as usize);
-    for grant in &grants {
-        take(connection, claim, grant, &mut claimed)?;
+    for ((grant, rows), common) in grants.iter().zip(&found).zip(&jobs) {
+        for row in rows {
+            claimed.push(read(row, grant.job, common)?);
+        }
     }
+    lease(connection, claim, &claimed)?;
     Ok(claimed)
 }
 
-/// Notes the turns that were given, in their order.
-fn stamp(connection: &Connection, grants: &[Grant]) -> Result<()> {
-    const NEXT: &str = "UPDATE meta SET value = value + ? WHERE name = 'served' RETURNING value";
-    const JOB: &str = "UPDATE jobs SET served = ? WHERE id = ?";
-    const ACCOUNT: &str = "UPDATE turns SET served = ? WHERE account = ?";
-    let turns = grants.len() as i64;
-    let last: i64 = connection.prepare(NEXT).query_row([turns], |row| row.get(0))?;
-    let mut accounts = HashMap::new();
-    let job = connection.prepare(JOB);
-    for (turn, grant) in (last - turns + 1..).zip(grants) {
-        job.run(params![turn, grant.job])?;
-        accounts.insert(grant.account, turn);
+/// The first claimable tasks of each job. What lies before where a job's claimable tasks begin, as its row tells, is passed over.
+fn find(connection: &Connection, grants: &[Grant], from: &HashMap<JobId, u32>) -> Result<Vec<Vec<Row>>> {
+    const SELECT: &str = "SELECT t.seq, t.epoch, t.input_offset, t.input_bytes, t.first, t.urls, i.blob_key,
+        CASE WHEN i.bytes IS NOT NULL
+            THEN substr(i.bytes, CAST(t.input_offset + 1 AS INTEGER), CAST(t.input_bytes AS INTEGER)) END AS bytes,
+        CASE WHEN t.depth IS NOT NULL THEN (SELECT f.urls FROM found f WHERE f.job = t.job AND f.seq = t.seq) END AS found
+        FROM tasks t INDEXED BY tasks_pending LEFT JOIN inputs i ON i.job = t.job
+        WHERE t.job = ? AND t.seq >= ? AND t.state = 'pending' ORDER BY t.seq LIMIT ?";
+    let select = connection.prepare(SELECT);
+    let from = |grant: &Grant| from.get(&grant.job).copied().unwrap_or(0);
+    let each = grants.iter().map(|grant| owned![grant.job, from(grant), grant.tasks]);
+    let mut found = select.query_all(each)?;
+    for (grant, rows) in grants.iter().zip(&mut found) {
+        if rows.len() != grant.tasks as usize {
+            *rows = select.query(params![grant.job, 0, grant.tasks])?;
+        }
+        if rows.len() != grant.tasks as usize {
+            return Err(corrupt("a job has fewer claimable tasks than it counts"));
+        }
     }
-    let account = connection.prepare(ACCOUNT);
-    for (id, turn) in accounts {
-        account.run(params![turn, id])?;
+    Ok(found)
+}
+
+/// The numbers of the turns that are given. Where there is one job alone there are no turns, and nothing is noted of them: that spares the
+/// index a change.
+struct Turns {
+    /// The number of the first grant's turn.
+    first: Option<i64>,
+}
+
+impl Turns {
+    fn take(connection: &Connection, grants: &[Grant], waiting: &Waiting<'_>) -> Result<Self> {
+        const LAST: &str = "SELECT coalesce(max(served), 0) FROM turns";
+        if waiting.is_one_alone() {
+            return Ok(Self { first: None });
+        }
+        let last: i64 = connection.prepare(LAST).query_row(params![], |row| row.get(0))?;
+        let turns = Self { first: Some(last + 1) };
+        let accounts: HashMap<_, _> =
+            grants.iter().enumerate().map(|(place, grant)| (grant.account, turns.number(place))).collect();
+        const ACCOUNT: &str = "UPDATE turns SET served = ? WHERE account = ?";
+        let update = connection.prepare(ACCOUNT);
+        for (account, number) in accounts {
+            update.run(params![number, account])?;
+        }
+        Ok(turns)
     }
-    Ok(())
+
+    fn number(&self, place: usize) -> Option<i64> {
+        self.first.map(|first| first + place as i64)
+    }
 }
 
 /// What a job's tasks have in common.
@@ -65,71 +104,67 @@ struct Common {
     options: String,
     created_at: Timestamp,
     cancelled: bool,
-    blob: Option<String>,
 }
 
-/// Leases the first claimable tasks of a job.
-fn take(connection: &Connection, claim: &ClaimTasks, grant: &Grant, claimed: &mut Vec<ClaimedTask>) -> Result<()> {
-    const SELECT: &str = "SELECT t.seq, t.epoch, t.input_offset, t.input_bytes, t.first, t.urls,
-        CASE WHEN i.bytes IS NOT NULL
-            THEN substr(i.bytes, CAST(t.input_offset + 1 AS INTEGER), CAST(t.input_bytes AS INTEGER)) END AS bytes,
-        CASE WHEN t.depth IS NOT NULL THEN (SELECT f.urls FROM found f WHERE f.job = t.job AND f.seq = t.seq) END AS found
-        FROM tasks t INDEXED BY tasks_pending LEFT JOIN inputs i ON i.job = t.job
-        WHERE t.job = ? AND t.state = 'pending' ORDER BY t.seq LIMIT ?";
-    const LEASE: &str = "UPDATE tasks SET state = 'leased', epoch = epoch + 1, owner = ?, lease_expires_at = ?
-        WHERE job = ? AND seq = ?";
-    let job = grant.job;
-    let common = start(connection, job, claim.now)?;
-    let before = claimed.len();
-    let select = connection.prepare(SELECT);
-    let rows = select.query(params![job, grant.tasks])?;
-    for row in &rows {
-        claimed.push(read(row, job, &common)?);
+/// Takes what is granted off what each job has to give, in one writing of its row; it is started now, if it was not.
+fn charge(
+    connection: &Connection,
+    claim: &ClaimTasks,
+    grants: &[Grant],
+    found: &[Vec<Row>],
+    turns: &Turns,
+) -> Result<Vec<Common>> {
+    const UPDATE: &str = current!(
+        "SET served = coalesce(?2, served), tasks_claimable = tasks_claimable - ?3, claimable_from = ?4,
+        status = CASE WHEN status = 'pending' THEN 'started' ELSE status END, started_at = coalesce(started_at, ?5)",
+        "RETURNING account, environment, kind, options, created_at, cancelled_at IS NOT NULL AS cancelled,
+        tasks_claimable"
+    );
+    let mut each = Vec::with_capacity(grants.len());
+    for (place, (grant, rows)) in grants.iter().zip(found).enumerate() {
+        let last = rows.last().ok_or_else(|| corrupt("a job was granted nothing"))?;
+        let from = last.get::<_, u32>("seq")?.saturating_add(1);
+        each.push(owned![grant.job, turns.number(place), grant.tasks, from, Millis(claim.now)]);
     }
-    let taken = &claimed[before..];
-    if taken.len() != grant.tasks as usize {
-        return Err(corrupt("a job has fewer claimable tasks than it counts"));
-    }
-    let expires_at = later(claim.now, claim.lease);
-    let lease = connection.prepare(LEASE);
-    for task in taken {
-        lease.run(params![claim.owner, expires_at, job, task.lease.seq])?;
-    }
-    add_claimable(connection, job, -i64::from(grant.tasks))
-}
-
-/// Reads what a job's tasks have in common, and marks it as started.
-fn start(connection: &Connection, job: JobId, now: Timestamp) -> Result<Common> {
-    const SELECT: &str = "SELECT j.account, j.environment, j.kind, j.status, j.options, j.created_at,
-        j.cancelled_at IS NOT NULL AS cancelled, i.blob_key
-        FROM jobs j LEFT JOIN inputs i ON i.job = j.id WHERE j.id = ?";
-    const START: &str = "UPDATE jobs SET status = ?, started_at = ? WHERE id = ?";
-    let read = |row: &Row| {
-        let common = Common {
+    let updated = connection.prepare(UPDATE).query_all(each.into_iter())?;
+    let mut ended = BTreeMap::<AccountId, i64>::new();
+    let mut jobs = Vec::with_capacity(grants.len());
+    for (grant, rows) in grants.iter().zip(&updated) {
+        let row = rows.first().ok_or_else(|| corrupt("a task has no job"))?;
+        if row.get::<_, i64>("tasks_claimable")? == 0 {
+            *ended.entry(grant.account).or_default() += 1;
+        }
+        jobs.push(Common {
             scope: scope(row)?,
             kind: row.get("kind")?,
             options: row.get("options")?,
             created_at: row.get::<_, Millis>("created_at")?.0,
             cancelled: row.get("cancelled")?,
-            blob: row.get("blob_key")?,
-        };
-        Ok((common, row.get::<_, JobStatus>("status")?))
-    };
-    let (common, status) = connection.prepare(SELECT).query_row([job], read)?;
-    if status == JobStatus::Pending {
-        connection.prepare(START).run(params![JobStatus::Started, Millis(now), job])?;
+        });
     }
-    Ok(common)
+    ended.into_iter().try_for_each(|(account, jobs)| add_runnable(connection, account, -jobs))?;
+    Ok(jobs)
+}
+
+fn lease(connection: &Connection, claim: &ClaimTasks, claimed: &[ClaimedTask]) -> Result<()> {
+    const UPDATE: &str = "UPDATE tasks SET state = 'leased', epoch = epoch + 1, owner = ?, lease_expires_at = ?
+        WHERE job = ? AND seq = ?";
+    let expires_at = later(claim.now, claim.lease);
+    let update = connection.prepare(UPDATE);
+    for task in claimed {
+        update.run(params![claim.owner, expires_at, task.lease.job, task.lease.seq])?;
+    }
+    Ok(())
 }
 
 fn read(row: &Row, job: JobId, common: &Common) -> Result<ClaimedTask> {
     let inline: Option<Vec<u8>> = row.get("bytes")?;
     let found: Option<String> = row.get("found")?;
     let bytes = row.get("input_bytes")?;
-    let input = match (&common.blob, inline, found) {
+    let input = match (row.get("blob_key")?, inline, found) {
         (Some(key), None, None) => {
             let offset = unsigned(row, "input_offset")?;
-            TaskInput::Range { input: JobInput::Blob(key.clone()), offset, bytes }
+            TaskInput::Range { input: JobInput::Blob(key), offset, bytes }
         }
         (None, Some(inline), None) => TaskInput::Range { input: JobInput::Inline(inline), offset: 0, bytes },
         (None, None, Some(found)) => TaskInput::Found(frontier::read(&found)?),
@@ -153,6 +188,12 @@ struct Waiting<'a> {
     connection: &'a Connection,
     accounts: Chunks<AccountId>,
     jobs: HashMap<AccountId, Chunks<(JobId, u32)>>,
+    /// Where the claimable tasks of the jobs begin.
+    from: HashMap<JobId, u32>,
+    /// Of how many accounts and jobs was told that they wait.
+    told: (usize, usize),
+    /// Whether one of the jobs was never served.
+    is_new: bool,
 }
 
 /// A list of which a part is read at a time.
@@ -171,7 +212,20 @@ impl<T> Chunks<T> {
 
 impl<'a> Waiting<'a> {
     fn new(connection: &'a Connection) -> Self {
-        Self { connection, accounts: Chunks::new(), jobs: HashMap::new() }
+        Self {
+            connection,
+            accounts: Chunks::new(),
+            jobs: HashMap::new(),
+            from: HashMap::new(),
+            told: (0, 0),
+            is_new: false,
+        }
+    }
+
+    /// Whether no more than one job waits, which was served before.
+    fn is_one_alone(&self) -> bool {
+        let all_told = self.accounts.ended && self.jobs.values().all(|jobs| jobs.ended);
+        all_told && self.told == (1, 1) && !self.is_new
     }
 }
 
@@ -189,6 +243,8 @@ impl Candidates for Waiting<'_> {
                 let account: AccountId = row.get(1)?;
                 chunks.after = (row.get(0)?, account.0.as_bytes().to_vec());
                 chunks.read.push_back(account);
+                self.told.0 += 1;
+                self.is_new |= chunks.after.0 == 0;
             }
             chunks.ended = chunks.read.len() < CHUNK as usize;
         }
@@ -196,7 +252,7 @@ impl Candidates for Waiting<'_> {
     }
 
     fn next_job(&mut self, account: AccountId) -> Result<Option<Candidate>> {
-        const SELECT: &str = "SELECT served, id, tasks_claimable FROM jobs INDEXED BY jobs_runnable
+        const SELECT: &str = "SELECT served, id, tasks_claimable, claimable_from FROM jobs INDEXED BY jobs_runnable
             WHERE account = ? AND tasks_claimable > 0 AND (served, id) > (?, ?) ORDER BY served, id LIMIT ?";
         let chunks = self.jobs.entry(account).or_insert_with(Chunks::new);
         if chunks.read.is_empty() && !chunks.ended {
@@ -206,6 +262,9 @@ impl Candidates for Waiting<'_> {
                 let job: JobId = row.get(1)?;
                 chunks.after = (row.get(0)?, job.0.as_bytes().to_vec());
                 chunks.read.push_back((job, row.get(2)?));
+                self.from.insert(job, row.get(3)?);
+                self.told.1 += 1;
+                self.is_new |= chunks.after.0 == 0;
             }
             chunks.ended = chunks.read.len() < CHUNK as usize;
         }

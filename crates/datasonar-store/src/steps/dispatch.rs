@@ -4,10 +4,11 @@
 //! recorded. Whatever ends a lease raises the epoch; one that has merely run out stays its holder's until another claims
 //! the delivery. A test is the exception: it keeps nothing due, and its lease ends when it runs out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 use std::time::Duration;
 
-use crate::sql::{Connection, OptionalExtension, Row, params};
+use crate::group::Joint;
+use crate::sql::{self, Connection, OptionalExtension, Row, owned, params};
 use jiff::Timestamp;
 
 use super::deliveries::{self, select};
@@ -15,8 +16,8 @@ use super::{attempts, jobs, secrets};
 use crate::sql::codec::{Millis, later, time};
 use crate::sql::corrupt;
 use crate::{
-    Attempt, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryLease, DeliveryStatus, ProcessId, Result, Scope,
-    Secret, Share, StoreError, Trigger, Verdict,
+    Attempt, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryLease, DeliveryStatus, Result, StoreError, Trigger,
+    Verdict,
 };
 
 /// How many lapsed leases a claim takes back at most.
@@ -24,24 +25,24 @@ const LAPSED: u32 = 1000;
 
 pub(super) fn claim(connection: &Connection, claim: &ClaimDeliveries) -> Result<Vec<ClaimedDelivery>> {
     take_back(connection, claim.now)?;
-    let mut leasing = Leasing {
-        connection,
-        owner: claim.owner,
-        now: claim.now,
-        expires_at: later(claim.now, claim.lease),
-        secrets: HashMap::new(),
-    };
-    let mut claimed = Vec::new();
-    for share in &claim.shares {
-        for (delivery, epoch) in due(connection, share, claim.now)? {
-            claimed.push(leasing.lease(delivery, epoch)?);
-        }
+    let due = due(connection, claim)?;
+    let found = jobs::by_ids(connection, due.iter().map(|(delivery, _)| delivery.job))?;
+    let mut secrets = HashMap::new();
+    let mut claimed = Vec::with_capacity(due.len());
+    for ((delivery, epoch), job) in due.into_iter().zip(found) {
+        let secrets = match secrets.entry(delivery.scope) {
+            Entry::Occupied(known) => Vec::clone(known.get()),
+            Entry::Vacant(unknown) => unknown.insert(secrets::secrets(connection, delivery.scope, claim.now)?).clone(),
+        };
+        let job = job.ok_or_else(|| corrupt("a delivery has no job"))?;
+        let lease = lease(connection, claim, &delivery, epoch)?;
+        claimed.push(ClaimedDelivery { lease, delivery, job, secrets });
     }
     Ok(claimed)
 }
 
-/// What of a share is due, longest due first, each with its epoch.
-fn due(connection: &Connection, share: &Share, now: Timestamp) -> Result<Vec<(Delivery, u32)>> {
+/// What of each share is due, longest due first, each with its epoch.
+fn due(connection: &Connection, claim: &ClaimDeliveries) -> Result<Vec<(Delivery, u32)>> {
     const SELECT: &str = select!(
         "INDEXED BY deliveries_due
         WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL
@@ -53,46 +54,28 @@ fn due(connection: &Connection, share: &Share, now: Timestamp) -> Result<Vec<(De
         delivery.lane = deliveries::lane(delivery.next_trigger, delivery.automatic_attempts);
         Ok((delivery, row.get::<_, u32>("epoch")?))
     };
-    let select = connection.prepare(SELECT);
-    Ok(select.query_map(params![share.lane, share.host, Millis(now), share.limit], read)?)
+    let shares = claim.shares.iter().map(|share| owned![share.lane, share.host, Millis(claim.now), share.limit]);
+    let found = connection.prepare(SELECT).query_all(shares)?;
+    let mut due = found.iter().flatten().map(read).collect::<Result<Vec<_>>>()?;
+    // Of shares that overlap, the first has it.
+    let mut taken = HashSet::new();
+    due.retain(|(delivery, _)| taken.insert(delivery.id));
+    Ok(due)
 }
 
-/// A claim under way.
-struct Leasing<'a> {
-    connection: &'a Connection,
-    owner: ProcessId,
-    now: Timestamp,
-    expires_at: Millis,
-    /// The secrets of the scopes met so far.
-    secrets: HashMap<Scope, Vec<Secret>>,
-}
-
-impl Leasing<'_> {
-    fn lease(&mut self, delivery: Delivery, epoch: u32) -> Result<ClaimedDelivery> {
-        const UPDATE: &str = "UPDATE deliveries SET epoch = ?, owner = ?, lease_expires_at = ?, next_trigger = ?,
-            lane = ?, replay_requested_at = NULL WHERE id = ?";
-        let epoch = epoch.saturating_add(1);
-        self.connection.prepare(UPDATE).run(params![
-            epoch,
-            self.owner,
-            self.expires_at,
-            delivery.next_trigger,
-            delivery.lane,
-            delivery.id
-        ])?;
-        let job = jobs::by_id(self.connection, delivery.job)?.ok_or_else(|| corrupt("a delivery has no job"))?;
-        let secrets = self.secrets(delivery.scope)?;
-        Ok(ClaimedDelivery { lease: DeliveryLease { delivery: delivery.id, epoch }, delivery, job, secrets })
-    }
-
-    fn secrets(&mut self, scope: Scope) -> Result<Vec<Secret>> {
-        if let Some(known) = self.secrets.get(&scope) {
-            return Ok(known.clone());
-        }
-        let read = secrets::secrets(self.connection, scope, self.now)?;
-        self.secrets.insert(scope, read.clone());
-        Ok(read)
-    }
+fn lease(connection: &Connection, claim: &ClaimDeliveries, delivery: &Delivery, epoch: u32) -> Result<DeliveryLease> {
+    const UPDATE: &str = "UPDATE deliveries SET epoch = ?, owner = ?, lease_expires_at = ?, next_trigger = ?,
+        lane = ?, replay_requested_at = NULL WHERE id = ?";
+    let epoch = epoch.saturating_add(1);
+    connection.prepare(UPDATE).run(params![
+        epoch,
+        claim.owner,
+        later(claim.now, claim.lease),
+        delivery.next_trigger,
+        delivery.lane,
+        delivery.id
+    ])?;
+    Ok(DeliveryLease { delivery: delivery.id, epoch })
 }
 
 /// Whether a lease has run out that was not taken back.
@@ -132,31 +115,56 @@ pub(super) fn renew(
     now: Timestamp,
     hold: Duration,
 ) -> Result<Vec<bool>> {
-    const UPDATE: &str = "UPDATE deliveries SET lease_expires_at = ? WHERE id = ? AND epoch = ?";
+    const UPDATE: &str = "UPDATE deliveries SET lease_expires_at = ? WHERE id = ? AND epoch = ? RETURNING 1 AS held";
     let expires_at = later(now, hold);
-    let update = connection.prepare(UPDATE);
-    let mut renewed = Vec::with_capacity(leases.len());
-    for lease in leases {
-        renewed.push(update.execute(params![expires_at, lease.delivery, lease.epoch])? > 0);
-    }
-    Ok(renewed)
+    let each = leases.iter().map(|lease| owned![expires_at, lease.delivery, lease.epoch]);
+    let renewed = connection.prepare(UPDATE).query_all(each)?;
+    Ok(renewed.iter().map(|rows| !rows.is_empty()).collect())
 }
 
-pub(super) fn finish(
-    connection: &Connection,
-    lease: DeliveryLease,
-    attempt: &Attempt,
-    verdict: Verdict,
-    now: Timestamp,
-) -> Result<()> {
-    if attempt.delivery != lease.delivery {
-        return Err(corrupt("an attempt is not of the delivery that is held"));
+/// An attempt that was made, to be recorded.
+pub(super) struct MadeAttempt {
+    pub(super) lease: DeliveryLease,
+    pub(super) attempt: Attempt,
+    pub(super) verdict: Verdict,
+    pub(super) now: Timestamp,
+}
+
+/// Attempts are recorded together: one does not wait for what is asked for another.
+impl Joint for MadeAttempt {
+    type Answer = ();
+
+    fn run(connection: &Connection, items: &[Self]) -> Result<Vec<Result<()>>> {
+        let held = held(connection, items.iter().map(|made| made.lease))?;
+        let mut ended = HashSet::new();
+        let mut answers = Vec::with_capacity(items.len());
+        for (made, held) in items.iter().zip(held) {
+            answers.push(match held.filter(|_| !ended.contains(&made.lease)) {
+                None => Err(StoreError::LeaseLost),
+                Some(_) if made.attempt.delivery != made.lease.delivery => {
+                    Err(corrupt("an attempt is not of the delivery that is held"))
+                }
+                Some((delivery, replay_requested_at)) => {
+                    ended.insert(made.lease);
+                    Ok(finish(connection, made, &delivery, replay_requested_at)?)
+                }
+            });
+        }
+        Ok(answers)
     }
-    let (delivery, replay_requested_at) = held(connection, lease)?;
+}
+
+fn finish(
+    connection: &Connection,
+    made: &MadeAttempt,
+    delivery: &Delivery,
+    replay_requested_at: Option<Timestamp>,
+) -> Result<()> {
+    let MadeAttempt { attempt, verdict, now, .. } = made;
     attempts::insert(connection, attempt)?;
-    let verdict = if delivery.next_trigger == Trigger::Test { of_test(verdict) } else { verdict };
-    let (next_attempt_at, next_trigger) = next(&delivery, replay_requested_at, attempt.trigger, verdict);
-    let delivered_at = delivery.delivered_at.or((verdict.status == DeliveryStatus::Delivered).then_some(now));
+    let verdict = if delivery.next_trigger == Trigger::Test { of_test(*verdict) } else { *verdict };
+    let (next_attempt_at, next_trigger) = next(delivery, replay_requested_at, attempt.trigger, verdict);
+    let delivered_at = delivery.delivered_at.or((verdict.status == DeliveryStatus::Delivered).then_some(*now));
     let status = if delivered_at.is_some() { DeliveryStatus::Delivered } else { verdict.status };
     let automatic_attempts = delivery.automatic_attempts + u32::from(attempt.trigger == Trigger::Automatic);
     const UPDATE: &str = "UPDATE deliveries SET status = ?, first_attempt_at = ?, last_attempt_at = ?,
@@ -165,7 +173,7 @@ pub(super) fn finish(
     connection.prepare(UPDATE).run(params![
         status,
         Millis(delivery.first_attempt_at.unwrap_or(attempt.started_at)),
-        Millis(now),
+        Millis(*now),
         next_attempt_at.map(Millis),
         delivered_at.map(Millis),
         automatic_attempts,
@@ -205,7 +213,8 @@ fn next(
 pub(super) fn release(connection: &Connection, lease: DeliveryLease, next_attempt_at: Timestamp) -> Result<()> {
     const UPDATE: &str = "UPDATE deliveries SET status = ?, next_attempt_at = ?, next_trigger = ?, lane = ?,
         replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?";
-    let (delivery, replay_requested_at) = held(connection, lease)?;
+    let held = held(connection, std::iter::once(lease))?.pop().flatten();
+    let (delivery, replay_requested_at) = held.ok_or(StoreError::LeaseLost)?;
     let (status, next, trigger) = match (replay_requested_at, delivery.next_trigger) {
         (asked, Trigger::Test) => {
             (DeliveryStatus::Failed, asked, if asked.is_some() { Trigger::Replay } else { Trigger::Automatic })
@@ -246,10 +255,13 @@ pub(super) fn next_at(connection: &Connection) -> Result<Option<Timestamp>> {
     Ok(select.query_row(params![], |row| time(row, "next_attempt_at")).optional()?.flatten())
 }
 
-/// Finds the delivery, if its lease is still the caller's, and when a replay was asked for during it.
-fn held(connection: &Connection, lease: DeliveryLease) -> Result<(Delivery, Option<Timestamp>)> {
+/// Finds the deliveries whose leases are still their callers', and when a replay was asked for during them.
+fn held(
+    connection: &Connection,
+    leases: impl Iterator<Item = DeliveryLease>,
+) -> Result<Vec<Option<(Delivery, Option<Timestamp>)>>> {
     const SELECT: &str = select!("WHERE id = ? AND epoch = ?");
-    let read = |row: &Row| Ok((deliveries::read(row)?, time(row, "replay_requested_at")?));
-    let select = connection.prepare(SELECT);
-    select.query_row(params![lease.delivery, lease.epoch], read).optional()?.ok_or(StoreError::LeaseLost)
+    let read = |row: &Row| -> sql::Result<_> { Ok((deliveries::read(row)?, time(row, "replay_requested_at")?)) };
+    let found = connection.prepare(SELECT).query_all(leases.map(|lease| owned![lease.delivery, lease.epoch]))?;
+    found.iter().map(|rows| Ok(rows.first().map(read).transpose()?)).collect()
 }

@@ -1,12 +1,13 @@
 //! Finishing a task, and with the last one its job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::group::Joint;
-use crate::sql::{self, Connection, Row, owned, params};
+use crate::sql::{Connection, Row, owned, params};
 
 use super::accounts::{add_usage, scope};
 use super::frontier;
+use super::jobs::current;
 use super::tasks::add_claimable;
 use crate::sql::codec::{Json, Millis, count, day, later, unsigned};
 use crate::sql::corrupt;
@@ -59,23 +60,28 @@ struct Task {
 
 /// Finds the tasks whose leases are still their callers'.
 fn find(connection: &Connection, items: &[FinishTask]) -> Result<Vec<Option<Task>>> {
-    const SELECT: &str = "SELECT j.account, j.environment, t.state = 'pending' AS pending, t.first, t.urls,
-        t.depth, j.cancelled_at IS NOT NULL AS cancelled
-        FROM tasks t JOIN jobs j ON j.id = t.job
-        WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
-    let read = |row: &Row| -> sql::Result<Task> {
-        Ok(Task {
-            scope: scope(row)?,
-            pending: row.get("pending")?,
-            first: unsigned(row, "first")?,
-            urls: row.get("urls")?,
-            depth: row.get("depth")?,
-            cancelled: row.get("cancelled")?,
-        })
-    };
+    const JOB: &str = "SELECT account, environment, cancelled_at IS NOT NULL AS cancelled FROM jobs
+        WHERE id = ? ORDER BY version DESC LIMIT 1";
+    const TASK: &str = "SELECT state = 'pending' AS pending, first, urls, depth FROM tasks
+        WHERE job = ? AND seq = ? AND epoch = ? AND state <> 'finished'";
+    let ids: BTreeSet<JobId> = items.iter().map(|finish| finish.lease.job).collect();
+    let rows = connection.prepare(JOB).query_all(ids.iter().map(|job| owned![job]))?;
+    let jobs: BTreeMap<JobId, &Row> =
+        ids.into_iter().zip(&rows).filter_map(|(job, rows)| Some((job, rows.first()?))).collect();
     let leases = items.iter().map(|finish| finish.lease);
-    let found = connection.prepare(SELECT).query_all(leases.map(|lease| owned![lease.job, lease.seq, lease.epoch]))?;
-    found.iter().map(|rows| Ok(rows.first().map(read).transpose()?)).collect()
+    let tasks = connection.prepare(TASK).query_all(leases.map(|lease| owned![lease.job, lease.seq, lease.epoch]))?;
+    let read = |finish: &FinishTask, rows: &Vec<Row>| {
+        let Some((task, job)) = rows.first().zip(jobs.get(&finish.lease.job)) else { return Ok(None) };
+        Ok(Some(Task {
+            scope: scope(job)?,
+            pending: task.get("pending")?,
+            first: unsigned(task, "first")?,
+            urls: task.get("urls")?,
+            depth: task.get("depth")?,
+            cancelled: job.get("cancelled")?,
+        }))
+    };
+    items.iter().zip(&tasks).map(|(finish, rows)| read(finish, rows)).collect()
 }
 
 /// One page result for each URL of the task that was not dropped, no fewer and no more, in order.
@@ -187,9 +193,11 @@ struct Counted {
 
 /// Counts what was finished for each job. Answers the jobs of which nothing is left, each with the place of the task that was its last.
 fn count_jobs(connection: &Connection, sound: &[Sound<'_>]) -> Result<Vec<(usize, Counted)>> {
-    const UPDATE: &str = "UPDATE jobs SET tasks_left = tasks_left - ?, succeeded = succeeded + ?,
-        failed = failed + ?, segments = segments + ?, result_bytes = result_bytes + ? WHERE id = ?
-        RETURNING tasks_left, kind, cancelled_at IS NOT NULL AS cancelled, webhook_url, webhook_host";
+    const UPDATE: &str = current!(
+        "SET tasks_left = tasks_left - ?2, succeeded = succeeded + ?3, failed = failed + ?4, segments = segments + ?5,
+        result_bytes = result_bytes + ?6",
+        "RETURNING tasks_left, kind, cancelled_at IS NOT NULL AS cancelled, webhook_url, webhook_host"
+    );
     #[derive(Default)]
     struct Sum {
         last: usize,
@@ -210,7 +218,7 @@ fn count_jobs(connection: &Connection, sound: &[Sound<'_>]) -> Result<Vec<(usize
         sum.bytes += finish.segments.iter().map(|segment| segment.raw_bytes).sum::<u64>();
     }
     let updates =
-        jobs.iter().map(|(job, sum)| owned![sum.tasks, sum.succeeded, sum.failed, sum.segments, count(sum.bytes), job]);
+        jobs.iter().map(|(job, sum)| owned![job, sum.tasks, sum.succeeded, sum.failed, sum.segments, count(sum.bytes)]);
     let updated = connection.prepare(UPDATE).query_all(updates)?;
     let mut ended = Vec::new();
     for (rows, sum) in updated.iter().zip(jobs.values()) {

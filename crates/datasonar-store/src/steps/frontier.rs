@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::sql::{Connection, OptionalExtension, Row, owned, params};
 
+use super::jobs::current;
 use super::tasks::add_claimable;
 use crate::sql::codec::{Json, count, narrow, unsigned};
 use crate::sql::corrupt;
@@ -389,7 +390,7 @@ impl<'a> Frontier<'a> {
         const CRAWL: &str = "UPDATE crawls SET admitted = ?, tasks = ?, level = ?, level_left = ?, listed = ?,
             robots = robots + ?, out_of_scope = out_of_scope + ?, duplicate = duplicate + ?, over_limit = over_limit + ?
             WHERE job = ?";
-        const JOB: &str = "UPDATE jobs SET total = total + ?, tasks_left = tasks_left + ? WHERE id = ?";
+        const JOB: &str = current!("SET total = total + ?2, tasks_left = tasks_left + ?3", "");
         self.end_task()?;
         let [robots, out_of_scope, duplicate, over_limit] = self.skipped;
         self.connection.prepare(CRAWL).run(params![
@@ -406,7 +407,7 @@ impl<'a> Frontier<'a> {
         ])?;
         let urls = self.new_urls - i64::from(self.dropped);
         if urls != 0 || self.new_tasks != 0 {
-            self.connection.prepare(JOB).run(params![urls, self.new_tasks, self.job])?;
+            self.connection.prepare(JOB).run(params![self.job, urls, self.new_tasks])?;
         }
         if self.claimable != 0 {
             add_claimable(self.connection, self.job, self.claimable)?;

@@ -1,6 +1,6 @@
 //! Finding, listing and cancelling jobs, and reading their results back.
 
-use crate::sql::{self, Connection, OptionalExtension, Row, ToValue, params};
+use crate::sql::{self, Connection, OptionalExtension, Row, ToValue, owned, params};
 use jiff::Timestamp;
 
 use super::accounts::scope;
@@ -10,6 +10,21 @@ use crate::{
     DeliveryId, DeliveryStatus, FinishedTask, Job, JobFilter, JobId, JobStatus, Page, Result, Scope, Segment,
     SegmentData, SkipCounts, StoreError,
 };
+
+/// The writing of a row of a job that is written often: of the job `?1`. The row is found by the key that grows with each writing, so that
+/// what it costs does not depend on how many versions of it PostgreSQL must still keep for others.
+macro_rules! current {
+    ($set:literal, $returning:literal) => {
+        concat!(
+            "UPDATE jobs ",
+            $set,
+            ", version = version + 1 WHERE id = ?1
+            AND version = (SELECT c.version FROM jobs c WHERE c.id = ?1 ORDER BY c.version DESC LIMIT 1) ",
+            $returning
+        )
+    };
+}
+pub(super) use current;
 
 /// The beginning of every statement that reads whole jobs.
 macro_rules! select {
@@ -31,6 +46,13 @@ pub(super) fn job(connection: &Connection, scope: Scope, id: JobId) -> Result<Jo
 }
 
 /// Finds a job of whatever scope.
+/// Finds jobs by their ids; each once, in the order given.
+pub(super) fn by_ids(connection: &Connection, ids: impl Iterator<Item = JobId>) -> Result<Vec<Option<Job>>> {
+    const SELECT: &str = select!("WHERE j.id = ?");
+    let found = connection.prepare(SELECT).query_all(ids.map(|id| owned![id]))?;
+    found.iter().map(|rows| Ok(rows.first().map(read).transpose()?)).collect()
+}
+
 pub(super) fn by_id(connection: &Connection, id: JobId) -> Result<Option<Job>> {
     Ok(connection.prepare(select!("WHERE j.id = ?")).query_row([id], read).optional()?)
 }

@@ -180,7 +180,7 @@ impl<E: Engine> Store for E {
         verdict: Verdict,
         now: Timestamp,
     ) -> Result<()> {
-        self.write(move |c| dispatch::finish(c, lease, &attempt, verdict, now)).await
+        self.join(dispatch::MadeAttempt { lease, attempt, verdict, now }).await
     }
 
     async fn release_delivery(&self, lease: DeliveryLease, next_attempt_at: Timestamp) -> Result<()> {

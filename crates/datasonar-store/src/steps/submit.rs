@@ -4,7 +4,7 @@ use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
 
 use super::frontier;
-use super::tasks::add_claimable;
+use super::tasks::add_runnable;
 use super::upkeep::IDEMPOTENCY_MS;
 use crate::sql::codec::{Millis, count, narrow};
 use crate::sql::corrupt;
@@ -24,7 +24,7 @@ pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission
             insert_job(connection, job, total, narrow(tasks.len())?)?;
             insert_input(connection, job.id, input)?;
             insert_tasks(connection, job.id, tasks)?;
-            add_claimable(connection, job.id, narrow(tasks.len())?)?;
+            add_runnable(connection, job.scope.account, 1)?;
         }
         NewWork::Crawl(crawl) => {
             insert_job(connection, job, 0, 0)?;
@@ -85,10 +85,12 @@ pub(super) fn remember(connection: &Connection, scope: Scope, idempotency: &Idem
     Ok(())
 }
 
+/// Inserts the row of a job with so many URLs and tasks, all of which can be claimed.
 fn insert_job(connection: &Connection, job: &NewJob, total: u64, tasks: i64) -> Result<()> {
+    check_new(connection, job.id)?;
     const INSERT: &str = "INSERT INTO jobs
         (id, account, environment, kind, status, options, webhook_url, webhook_host, created_at, total, tasks_left,
-        tasks_claimable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)";
+        tasks_claimable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)";
     connection.prepare(INSERT).run(params![
         job.id,
         job.scope.account,
@@ -102,6 +104,14 @@ fn insert_job(connection: &Connection, job: &NewJob, total: u64, tasks: i64) -> 
         count(total),
         tasks,
     ])?;
+    Ok(())
+}
+
+/// Ids are minted at random; one that is there has been used twice.
+pub(super) fn check_new(connection: &Connection, job: JobId) -> Result<()> {
+    if connection.prepare("SELECT 1 FROM jobs WHERE id = ?").exists([job])? {
+        return Err(StoreError::Conflict("a job with this id exists".to_owned()));
+    }
     Ok(())
 }
 

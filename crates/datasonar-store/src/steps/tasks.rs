@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::sql::{Connection, OptionalExtension, Row, params};
+use crate::sql::{Connection, OptionalExtension, Row, owned, params};
 use jiff::Timestamp;
 
+use super::jobs::current;
 use crate::sql::codec::{Millis, later};
 use crate::sql::corrupt;
 use crate::{AccountId, JobId, Renewal, Result, TaskLease};
@@ -22,24 +23,26 @@ pub(super) fn renew(
     now: Timestamp,
     hold: Duration,
 ) -> Result<Vec<Renewal>> {
-    let expires_at = later(now, hold);
-    leases.iter().map(|lease| renew_one(connection, *lease, expires_at)).collect()
-}
-
-fn renew_one(connection: &Connection, lease: TaskLease, expires_at: Millis) -> Result<Renewal> {
     const SELECT: &str =
         "SELECT t.state, j.cancelled_at IS NOT NULL AS cancelled FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
     const UPDATE: &str = "UPDATE tasks SET state = 'leased', lease_expires_at = ? WHERE job = ? AND seq = ?";
-    let read = |row: &Row| Ok((row.get::<_, String>("state")?, row.get::<_, bool>("cancelled")?));
-    let select = connection.prepare(SELECT);
-    let found = select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?;
-    let Some((state, cancelled)) = found else { return Ok(Renewal::Lost) };
-    connection.prepare(UPDATE).run(params![expires_at, lease.job, lease.seq])?;
-    if state == "pending" {
-        add_claimable(connection, lease.job, -1)?;
+    let expires_at = later(now, hold);
+    let found =
+        connection.prepare(SELECT).query_all(leases.iter().map(|lease| owned![lease.job, lease.seq, lease.epoch]))?;
+    let mut renewals = Vec::with_capacity(leases.len());
+    for (lease, rows) in leases.iter().zip(&found) {
+        let Some(row) = rows.first() else {
+            renewals.push(Renewal::Lost);
+            continue;
+        };
+        connection.prepare(UPDATE).run(params![expires_at, lease.job, lease.seq])?;
+        if row.get::<_, String>("state")? == "pending" {
+            add_claimable(connection, lease.job, -1)?;
+        }
+        renewals.push(if row.get("cancelled")? { Renewal::Cancelled } else { Renewal::Held });
     }
-    Ok(if cancelled { Renewal::Cancelled } else { Renewal::Held })
+    Ok(renewals)
 }
 
 pub(super) fn release(connection: &Connection, leases: &[TaskLease]) -> Result<()> {
@@ -95,19 +98,24 @@ pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
     by_job.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
 }
 
-/// Adds to the number of a job's claimable tasks. The only place that changes it, since the number of its account's
-/// runnable jobs hangs on it.
+/// Adds to the number of a job's claimable tasks, which may be any of its tasks. But for claiming, the only place that changes it, since the
+/// number of its account's runnable jobs hangs on it.
 pub(super) fn add_claimable(connection: &Connection, job: JobId, tasks: i64) -> Result<()> {
-    const UPDATE: &str = "UPDATE jobs SET tasks_claimable = tasks_claimable + ?2 WHERE id = ?1
-        RETURNING account, tasks_claimable";
-    const TURN: &str = "INSERT INTO turns (account, runnable) VALUES (?1, ?2)
-        ON CONFLICT (account) DO UPDATE SET runnable = turns.runnable + ?2";
+    const UPDATE: &str = current!(
+        "SET tasks_claimable = tasks_claimable + ?2, claimable_from = CASE WHEN ?2 > 0 THEN 0 ELSE claimable_from END",
+        "RETURNING account, tasks_claimable"
+    );
     let read = |row: &Row| Ok((row.get::<_, AccountId>(0)?, row.get::<_, i64>(1)?));
     let updated = connection.prepare(UPDATE).query_row(params![job, tasks], read).optional()?;
     let Some((account, claimable)) = updated else { return Err(corrupt("a task has no job")) };
-    let runnable = i32::from(claimable > 0) - i32::from(claimable - tasks > 0);
-    if runnable != 0 {
-        connection.prepare(TURN).run(params![account, runnable])?;
-    }
+    let runnable = i64::from(claimable > 0) - i64::from(claimable - tasks > 0);
+    if runnable == 0 { Ok(()) } else { add_runnable(connection, account, runnable) }
+}
+
+/// Adds to the number of an account's jobs that have claimable tasks.
+pub(super) fn add_runnable(connection: &Connection, account: AccountId, jobs: i64) -> Result<()> {
+    const UPSERT: &str = "INSERT INTO turns (account, runnable) VALUES (?1, ?2)
+        ON CONFLICT (account) DO UPDATE SET runnable = turns.runnable + ?2";
+    connection.prepare(UPSERT).run(params![account, jobs])?;
     Ok(())
 }

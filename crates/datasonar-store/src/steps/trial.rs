@@ -2,6 +2,7 @@
 
 use crate::sql::{Connection, params};
 
+use super::submit::check_new;
 use super::{deliveries, finish, jobs, secrets};
 use crate::sql::codec::{Millis, count, later};
 use crate::sql::corrupt;
@@ -28,6 +29,7 @@ pub(super) fn submit(connection: &Connection, test: &NewTest) -> Result<ClaimedD
 }
 
 fn insert_job(connection: &Connection, test: &NewTest) -> Result<()> {
+    check_new(connection, test.job)?;
     const INSERT: &str = "INSERT INTO jobs
         (id, account, environment, kind, status, options, webhook_url, webhook_host, created_at, started_at,
         completed_at, expires_at, total, succeeded, segments, result_bytes, tasks_left, tasks_claimable)
