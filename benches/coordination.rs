@@ -30,6 +30,8 @@ use tokio::{task::JoinSet, time::Instant};
 
 /// Tasks of a run, each of 100 URLs.
 const TASKS: u64 = 10_000;
+/// Tasks to work on beside a snapshot: more than can be done.
+const MANY_TASKS: u64 = 600_000;
 /// How many tasks a process claims at once, and how many such batches it has open.
 const CLAIMED: u32 = 16;
 const OPEN: usize = 4;
@@ -47,12 +49,14 @@ async fn main() {
     for processes in [1, 2, 4] {
         shared(&server, processes).await;
     }
-    snapshot(&server).await;
+    for jobs in [1, 20] {
+        snapshot(&server, jobs).await;
+    }
 }
 
-fn job() -> NewJob {
+fn job(tasks: u64) -> NewJob {
     let task = |seq: u64| NewTask { input_offset: seq * 2500, input_bytes: 2500, urls: 100 };
-    with_tasks(batch(scope(), 0), (0..TASKS).map(task))
+    with_tasks(batch(scope(), 0), (0..tasks).map(task))
 }
 
 /// Works until nothing is left or it is told to stop; counts.
@@ -92,7 +96,7 @@ fn report(store: &str, tasks: f64, commits: f64, log: &str) {
 async fn embedded() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&directory.path().join("store.db"), Threading::Pool).await.unwrap();
-    submit(&(store.clone() as Arc<dyn Store>), job()).await;
+    submit(&(store.clone() as Arc<dyn Store>), job(TASKS)).await;
     let rate = run(&[store.clone() as Arc<dyn Store>]).await;
     store.close().await;
     report("SQLite", rate, syncs(directory.path()), "");
@@ -143,7 +147,7 @@ async fn shared(server: &str, processes: usize) {
     let url = database(server).await;
     let stores = open(&url, processes).await;
     let before = logged(&url).await;
-    submit(&stores[0], job()).await;
+    submit(&stores[0], job(TASKS)).await;
     let rate = run(&stores).await;
     let bytes = logged(&url).await - before;
     let commits = commits(&url, processes).await;
@@ -167,12 +171,12 @@ async fn commits(url: &str, connections: usize) -> f64 {
 }
 
 /// The rate while another session holds a snapshot, in slices.
-async fn snapshot(server: &str) {
+async fn snapshot(server: &str, jobs: u64) {
     let url = database(server).await;
     let stores = open(&url, 2).await;
     let (done, stop): (Arc<AtomicU64>, Arc<AtomicBool>) = Default::default();
-    for _ in 0..20 {
-        submit(&stores[0], job()).await;
+    for _ in 0..jobs {
+        submit(&stores[0], job(MANY_TASKS / jobs)).await;
     }
     let mut workers = start(&stores, &done, &stop);
     let slice = async || {
@@ -182,7 +186,7 @@ async fn snapshot(server: &str) {
         (done.load(Ordering::Relaxed) - before) as f64 / begin.elapsed().as_secs_f64()
     };
     let free = slice().await;
-    println!("\nbefore a snapshot: {free:.0} tasks/s, {:.0} URLs/s", free * 100.0);
+    println!("\n{jobs} job(s), before a snapshot: {free:.0} tasks/s, {:.0} URLs/s", free * 100.0);
     let (let_go, held) = std::sync::mpsc::channel::<()>();
     let holder = tokio::spawn({
         let url = url.clone();

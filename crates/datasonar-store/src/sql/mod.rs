@@ -136,6 +136,12 @@ impl<T: ToValue, const N: usize> Params for [T; N] {
     }
 }
 
+impl Params for &[Value<'static>] {
+    fn bind<R>(&self, sql: &str, run: impl FnOnce(&str, &[Value<'_>]) -> Result<R>) -> Result<R> {
+        run(sql, self)
+    }
+}
+
 impl Params for &[(&str, &dyn ToValue)] {
     fn bind<R>(&self, sql: &str, run: impl FnOnce(&str, &[Value<'_>]) -> Result<R>) -> Result<R> {
         let mut placed = String::with_capacity(sql.len());

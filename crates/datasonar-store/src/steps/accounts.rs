@@ -1,7 +1,10 @@
 //! Accounts, keys and usage.
 
-use crate::sql::{self, Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+
+use crate::sql::{self, Connection, OptionalExtension, Row, Value, owned, params};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::secrets;
 use crate::sql::codec::{Millis, count, day, time, unsigned};
@@ -76,31 +79,41 @@ pub(super) fn revoke_key(connection: &Connection, account: AccountId, key: KeyId
 }
 
 pub(super) fn record_usage(connection: &Connection, samples: &[UsageSample]) -> Result<()> {
-    samples.iter().try_for_each(|sample| add_usage(connection, sample))
+    add_usage(connection, samples)
 }
 
-/// Adds one sample to its scope's day.
-pub(super) fn add_usage(connection: &Connection, sample: &UsageSample) -> Result<()> {
-    const UPSERT: &str = "INSERT INTO usage (account, environment, day, pages, succeeded, time_ms)
-        VALUES (?, ?, ?, ?, ?, ?)
-        ON CONFLICT (account, environment, day) DO UPDATE SET pages = usage.pages + excluded.pages,
-            succeeded = usage.succeeded + excluded.succeeded, time_ms = usage.time_ms + excluded.time_ms";
-    let UsageSample { scope, at, pages, succeeded, time_ms } = *sample;
-    connection.prepare(UPSERT).run(params![
-        scope.account,
-        scope.environment,
-        day(at),
-        count(pages),
-        count(succeeded),
-        count(time_ms)
-    ])?;
+/// Adds samples to the days of their scopes. A day's row is found by the key that grows with each writing, as [`super::jobs::current`] finds
+/// a job's.
+pub(super) fn add_usage(connection: &Connection, samples: &[UsageSample]) -> Result<()> {
+    const UPDATE: &str = "UPDATE usage_days SET pages = pages + ?4, succeeded = succeeded + ?5, time_ms = time_ms + ?6,
+        version = version + 1 WHERE account = ?1 AND environment = ?2 AND day = ?3 AND version = (SELECT c.version FROM usage_days c
+        WHERE c.account = ?1 AND c.environment = ?2 AND c.day = ?3 ORDER BY c.version DESC LIMIT 1) RETURNING 1 AS added";
+    const INSERT: &str = "INSERT INTO usage_days (account, environment, day, pages, succeeded, time_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let mut days: BTreeMap<_, [u64; 3]> = BTreeMap::new();
+    for UsageSample { scope, at, pages, succeeded, time_ms } in samples {
+        let sum = days.entry((scope.account.0, scope.environment.as_str(), day(*at))).or_default();
+        for (sum, one) in sum.iter_mut().zip([pages, succeeded, time_ms]) {
+            *sum = sum.saturating_add(*one);
+        }
+    }
+    let row = |(&(account, environment, day), &[pages, succeeded, time_ms]): (&(Uuid, &str, i64), &[u64; 3])| {
+        owned![AccountId(account), environment, day, count(pages), count(succeeded), count(time_ms)]
+    };
+    let updated = connection.prepare(UPDATE).query_all(days.iter().map(row))?;
+    let insert = connection.prepare(INSERT);
+    for (day, _) in days.iter().zip(updated).filter(|(_, rows)| rows.is_empty()) {
+        let values: Vec<Value<'static>> = row(day)?;
+        insert.run(&values[..])?;
+    }
     Ok(())
 }
 
 pub(super) fn usage(connection: &Connection, scope: Scope, since: Timestamp) -> Result<Usage> {
     const SUM: &str = "SELECT CAST(coalesce(sum(pages), 0) AS BIGINT) AS pages,
         CAST(coalesce(sum(succeeded), 0) AS BIGINT) AS succeeded, CAST(coalesce(sum(time_ms), 0) AS BIGINT) AS time_ms
-        FROM usage WHERE account = ? AND environment = ? AND day >= ?";
+        FROM (SELECT pages, succeeded, time_ms FROM usage_days WHERE account = ?1 AND environment = ?2 AND day >= ?3
+            UNION ALL SELECT pages, succeeded, time_ms FROM usage WHERE account = ?1 AND environment = ?2 AND day >= ?3) AS days";
     let read = |row: &Row| {
         Ok(Usage {
             pages: unsigned(row, "pages")?,

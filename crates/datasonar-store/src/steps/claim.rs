@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::sql::{Connection, Row, owned, params};
+use crate::sql::{Connection, OptionalExtension, Row, owned, params};
 use jiff::Timestamp;
 
 use super::accounts::scope;
@@ -23,6 +23,8 @@ use crate::{
 
 /// How many accounts or jobs are read at a time.
 const CHUNK: u32 = 16;
+/// How many jobs of an account are few: they are read at once.
+const FEW_JOBS: u32 = 64;
 
 pub(super) fn claim(connection: &Connection, claim: &ClaimTasks) -> Result<Vec<ClaimedTask>> {
     take_back(connection, claim.now)?;
@@ -67,34 +69,47 @@ fn find(connection: &Connection, grants: &[Grant], from: &HashMap<JobId, u32>) -
     Ok(found)
 }
 
-/// The numbers of the turns that are given. Where there is one job alone there are no turns, and nothing is noted of them: that spares the
-/// index a change.
+/// The numbers of the turns that are given: accounts have theirs, and each account's jobs. Where one is alone it takes no turns, and nothing
+/// is noted of it, unless it is new: that spares the index a change.
 struct Turns {
-    /// The number of the first grant's turn.
-    first: Option<i64>,
+    /// By the place of the grant: the turn of its job.
+    jobs: Vec<Option<i64>>,
 }
 
 impl Turns {
     fn take(connection: &Connection, grants: &[Grant], waiting: &Waiting<'_>) -> Result<Self> {
         const LAST: &str = "SELECT coalesce(max(served), 0) FROM turns";
-        if waiting.is_one_alone() {
-            return Ok(Self { first: None });
-        }
-        let last: i64 = connection.prepare(LAST).query_row(params![], |row| row.get(0))?;
-        let turns = Self { first: Some(last + 1) };
-        let accounts: HashMap<_, _> =
-            grants.iter().enumerate().map(|(place, grant)| (grant.account, turns.number(place))).collect();
         const ACCOUNT: &str = "UPDATE turns SET served = ? WHERE account = ?";
-        let update = connection.prepare(ACCOUNT);
-        for (account, number) in accounts {
-            update.run(params![number, account])?;
+        if !waiting.is_account_alone() {
+            let last: i64 = connection.prepare(LAST).query_row(params![], |row| row.get(0))?;
+            // An account's turn is that of its last grant.
+            let mut accounts = BTreeMap::new();
+            for (turn, grant) in (last + 1..).zip(grants) {
+                accounts.insert(grant.account, turn);
+            }
+            let update = connection.prepare(ACCOUNT);
+            for (account, turn) in accounts {
+                update.run(params![turn, account])?;
+            }
         }
-        Ok(turns)
+        let mut last = HashMap::new();
+        for (account, jobs) in waiting.jobs.iter().filter(|(_, jobs)| !jobs.is_one_alone()) {
+            last.insert(*account, if jobs.ended { jobs.last } else { last_turn(connection, *account)? });
+        }
+        let jobs = grants.iter().map(|grant| {
+            let turn = last.get_mut(&grant.account)?;
+            *turn += 1;
+            Some(*turn)
+        });
+        Ok(Self { jobs: jobs.collect() })
     }
+}
 
-    fn number(&self, place: usize) -> Option<i64> {
-        self.first.map(|first| first + place as i64)
-    }
+/// The last turn that one of an account's waiting jobs had.
+fn last_turn(connection: &Connection, account: AccountId) -> Result<i64> {
+    const LAST: &str = "SELECT served FROM jobs INDEXED BY jobs_runnable
+        WHERE account = ? AND tasks_claimable > 0 ORDER BY served DESC, id DESC LIMIT 1";
+    Ok(connection.prepare(LAST).query_row([account], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
 /// What a job's tasks have in common.
@@ -124,7 +139,7 @@ fn charge(
     for (place, (grant, rows)) in grants.iter().zip(found).enumerate() {
         let last = rows.last().ok_or_else(|| corrupt("a job was granted nothing"))?;
         let from = last.get::<_, u32>("seq")?.saturating_add(1);
-        each.push(owned![grant.job, turns.number(place), grant.tasks, from, Millis(claim.now)]);
+        each.push(owned![grant.job, turns.jobs[place], grant.tasks, from, Millis(claim.now)]);
     }
     let updated = connection.prepare(UPDATE).query_all(each.into_iter())?;
     let mut ended = BTreeMap::<AccountId, i64>::new();
@@ -186,14 +201,12 @@ fn read(row: &Row, job: JobId, common: &Common) -> Result<ClaimedTask> {
 /// The accounts and jobs that wait, read from the rows as they are asked for.
 struct Waiting<'a> {
     connection: &'a Connection,
-    accounts: Chunks<AccountId>,
+    accounts: Chunks<(AccountId, u32)>,
     jobs: HashMap<AccountId, Chunks<(JobId, u32)>>,
+    /// How many jobs of an account wait.
+    runnable: HashMap<AccountId, u32>,
     /// Where the claimable tasks of the jobs begin.
     from: HashMap<JobId, u32>,
-    /// Of how many accounts and jobs was told that they wait.
-    told: (usize, usize),
-    /// Whether one of the jobs was never served.
-    is_new: bool,
 }
 
 /// A list of which a part is read at a time.
@@ -202,30 +215,41 @@ struct Chunks<T> {
     /// Where the next part begins: after this turn and id.
     after: (i64, Vec<u8>),
     ended: bool,
+    /// How many were read.
+    told: usize,
+    /// The last turn that one of them had.
+    last: i64,
+    /// Whether one of them never had a turn.
+    is_new: bool,
 }
 
 impl<T> Chunks<T> {
     fn new() -> Self {
-        Self { read: VecDeque::new(), after: (-1, Vec::new()), ended: false }
+        Self { read: VecDeque::new(), after: (-1, Vec::new()), ended: false, told: 0, last: 0, is_new: false }
+    }
+
+    fn put(&mut self, served: i64, id: &[u8], one: T) {
+        self.after = (served, id.to_owned());
+        self.told += 1;
+        self.last = self.last.max(served);
+        self.is_new |= served == 0;
+        self.read.push_back(one);
+    }
+
+    /// Whether there is no more than one, who had a turn before.
+    fn is_one_alone(&self) -> bool {
+        self.ended && self.told == 1 && !self.is_new
     }
 }
 
 impl<'a> Waiting<'a> {
     fn new(connection: &'a Connection) -> Self {
-        Self {
-            connection,
-            accounts: Chunks::new(),
-            jobs: HashMap::new(),
-            from: HashMap::new(),
-            told: (0, 0),
-            is_new: false,
-        }
+        let accounts = Chunks::new();
+        Self { connection, accounts, jobs: HashMap::new(), runnable: HashMap::new(), from: HashMap::new() }
     }
 
-    /// Whether no more than one job waits, which was served before.
-    fn is_one_alone(&self) -> bool {
-        let all_told = self.accounts.ended && self.jobs.values().all(|jobs| jobs.ended);
-        all_told && self.told == (1, 1) && !self.is_new
+    fn is_account_alone(&self) -> bool {
+        self.accounts.is_one_alone()
     }
 }
 
@@ -233,40 +257,48 @@ impl Candidates for Waiting<'_> {
     type Error = StoreError;
 
     fn next_account(&mut self) -> Result<Option<AccountId>> {
-        const SELECT: &str = "SELECT served, account FROM turns INDEXED BY turns_runnable WHERE runnable > 0 AND (served, account) > (?, ?)
-            ORDER BY served, account LIMIT ?";
+        const SELECT: &str = "SELECT served, account, runnable FROM turns INDEXED BY turns_runnable
+            WHERE runnable > 0 AND (served, account) > (?, ?) ORDER BY served, account LIMIT ?";
         let chunks = &mut self.accounts;
         if chunks.read.is_empty() && !chunks.ended {
             let select = self.connection.prepare(SELECT);
             let rows = select.query(params![chunks.after.0, chunks.after.1, CHUNK])?;
             for row in &rows {
                 let account: AccountId = row.get(1)?;
-                chunks.after = (row.get(0)?, account.0.as_bytes().to_vec());
-                chunks.read.push_back(account);
-                self.told.0 += 1;
-                self.is_new |= chunks.after.0 == 0;
+                chunks.put(row.get(0)?, account.0.as_bytes(), (account, row.get(2)?));
             }
-            chunks.ended = chunks.read.len() < CHUNK as usize;
+            chunks.ended = rows.len() < CHUNK as usize;
         }
-        Ok(chunks.read.pop_front())
+        let Some((account, runnable)) = chunks.read.pop_front() else { return Ok(None) };
+        self.runnable.insert(account, runnable);
+        Ok(Some(account))
     }
 
     fn next_job(&mut self, account: AccountId) -> Result<Option<Candidate>> {
         const SELECT: &str = "SELECT served, id, tasks_claimable, claimable_from FROM jobs INDEXED BY jobs_runnable
             WHERE account = ? AND tasks_claimable > 0 AND (served, id) > (?, ?) ORDER BY served, id LIMIT ?";
+        // What PostgreSQL still keeps of earlier turns for others has lower numbers: few jobs are found from the end, without passing it.
+        const FEW: &str = "SELECT served, id, tasks_claimable, claimable_from FROM jobs INDEXED BY jobs_runnable
+            WHERE account = ? AND tasks_claimable > 0 ORDER BY served DESC, id DESC LIMIT ?";
         let chunks = self.jobs.entry(account).or_insert_with(Chunks::new);
         if chunks.read.is_empty() && !chunks.ended {
-            let select = self.connection.prepare(SELECT);
-            let rows = select.query(params![account, chunks.after.0, chunks.after.1, CHUNK])?;
+            let runnable = self.runnable.get(&account).copied().unwrap_or(u32::MAX);
+            let rows = if runnable <= FEW_JOBS {
+                let mut rows = self.connection.prepare(FEW).query(params![account, runnable])?;
+                rows.reverse();
+                chunks.ended = true;
+                rows
+            } else {
+                let rows =
+                    self.connection.prepare(SELECT).query(params![account, chunks.after.0, chunks.after.1, CHUNK])?;
+                chunks.ended = rows.len() < CHUNK as usize;
+                rows
+            };
             for row in &rows {
                 let job: JobId = row.get(1)?;
-                chunks.after = (row.get(0)?, job.0.as_bytes().to_vec());
-                chunks.read.push_back((job, row.get(2)?));
+                chunks.put(row.get(0)?, job.0.as_bytes(), (job, row.get(2)?));
                 self.from.insert(job, row.get(3)?);
-                self.told.1 += 1;
-                self.is_new |= chunks.after.0 == 0;
             }
-            chunks.ended = chunks.read.len() < CHUNK as usize;
         }
         Ok(chunks.read.pop_front().map(|(job, tasks)| Candidate { job, tasks }))
     }

@@ -9,7 +9,7 @@ use super::accounts::{add_usage, scope};
 use super::frontier;
 use super::jobs::current;
 use super::tasks::add_claimable;
-use crate::sql::codec::{Json, Millis, count, day, later, unsigned};
+use crate::sql::codec::{Json, Millis, count, later, unsigned};
 use crate::sql::corrupt;
 use crate::{
     DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Lane, Result, Scope, Segment,
@@ -163,25 +163,14 @@ fn close_task(connection: &Connection, finish: &FinishTask, task: &Task) -> Resu
 
 /// Adds what was finished to the usage of each scope and day.
 fn count_usage(connection: &Connection, sound: &[Sound<'_>]) -> Result<()> {
-    let mut samples: Vec<UsageSample> = Vec::new();
-    for (_, finish, task) in sound {
-        let sample = UsageSample {
-            scope: task.scope,
-            at: finish.now,
-            pages: (finish.succeeded + finish.failed).into(),
-            succeeded: finish.succeeded.into(),
-            time_ms: finish.time_ms,
-        };
-        match samples.iter_mut().find(|other| other.scope == sample.scope && day(other.at) == day(sample.at)) {
-            Some(other) => {
-                other.pages += sample.pages;
-                other.succeeded += sample.succeeded;
-                other.time_ms += sample.time_ms;
-            }
-            None => samples.push(sample),
-        }
-    }
-    samples.iter().try_for_each(|sample| add_usage(connection, sample))
+    let sample = |(_, finish, task): &Sound<'_>| UsageSample {
+        scope: task.scope,
+        at: finish.now,
+        pages: (finish.succeeded + finish.failed).into(),
+        succeeded: finish.succeeded.into(),
+        time_ms: finish.time_ms,
+    };
+    add_usage(connection, &sound.iter().map(sample).collect::<Vec<_>>())
 }
 
 /// A job as the counting of finished tasks leaves it.
