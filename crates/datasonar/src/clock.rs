@@ -4,12 +4,13 @@
 //! time it is and what the dice show. Timers of a single exchange (a time-out, a pause between two tries) are tokio's,
 //! which tests can pause.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -21,6 +22,9 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Waits until it is `time`; at once when it is past.
     async fn sleep_until(&self, time: Timestamp);
+
+    /// Learns what time it is for the store that several machines share. A clock that keeps to its own does nothing.
+    fn follow(&self, _store: Timestamp) {}
 }
 
 /// The machine's clock.
@@ -30,21 +34,103 @@ pub struct SystemClock;
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place where the machine's time enters")]
-        let now = Timestamp::now();
-        whole_milliseconds(now)
+        whole_milliseconds(machine())
     }
 
     async fn sleep_until(&self, time: Timestamp) {
-        // Short naps, because a timer of hours would not notice that the machine slept or its clock was set.
-        const NAP: SignedDuration = SignedDuration::from_secs(30);
-        loop {
-            let left = time.duration_since(self.now());
-            if left <= SignedDuration::ZERO {
-                return;
-            }
-            tokio::time::sleep(left.min(NAP).unsigned_abs()).await;
+        nap_until(self, time).await;
+    }
+}
+
+/// The clock of a server: the machine's time, or the shared store's, without its leaps.
+///
+/// Leases and due times must not lapse because somebody sets the clock. So this one never goes back, and follows a clock that was set by
+/// going up to half as fast again, or half as slow, until it has caught up. How fast time passes is told by the machine's counter since it was
+/// started, which nobody sets, and which goes on while the machine sleeps.
+#[derive(Debug)]
+pub struct SteadyClock(Mutex<Pace>);
+
+/// What a [`SteadyClock`] knows.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// What was told last, and what the counter was then.
+    told: Timestamp,
+    counted: Duration,
+    /// What the store's time was, and what the counter was then; `None` while there is no such store.
+    store: Option<(Timestamp, Duration)>,
+}
+
+impl Pace {
+    /// What to tell when the machine's clock and counter stand so.
+    fn tell(&mut self, machine: Timestamp, counted: Duration) -> Timestamp {
+        let passed = counted.saturating_sub(self.counted);
+        let aim = match self.store {
+            Some((time, then)) => time + counted.saturating_sub(then),
+            None => machine,
+        };
+        self.told = aim.clamp(self.told + passed / 2, self.told + passed * 3 / 2);
+        self.counted = counted;
+        self.told
+    }
+}
+
+impl SteadyClock {
+    /// Begins with the machine's time.
+    pub fn new() -> Self {
+        Self(Mutex::new(Pace { told: machine(), counted: counter(), store: None }))
+    }
+}
+
+impl Default for SteadyClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        whole_milliseconds(self.0.lock().tell(machine(), counter()))
+    }
+
+    async fn sleep_until(&self, time: Timestamp) {
+        nap_until(self, time).await;
+    }
+
+    fn follow(&self, store: Timestamp) {
+        let mut pace = self.0.lock();
+        let counted = counter();
+        if pace.store.replace((store, counted)).is_none() {
+            // Nothing was told yet that the first answer could contradict.
+            (pace.told, pace.counted) = (store, counted);
         }
+    }
+}
+
+/// The time since the machine was started, its sleep included.
+fn counter() -> Duration {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const COUNTER: ClockId = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const COUNTER: ClockId = ClockId::Monotonic;
+    let time = clock_gettime(COUNTER);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place where the machine's time enters")]
+fn machine() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Waits in short naps, because a timer of hours would not notice that the machine slept or its clock was set.
+async fn nap_until(clock: &dyn Clock, time: Timestamp) {
+    const NAP: SignedDuration = SignedDuration::from_secs(30);
+    loop {
+        let left = time.duration_since(clock.now());
+        if left <= SignedDuration::ZERO {
+            return;
+        }
+        tokio::time::sleep(left.min(NAP).unsigned_abs()).await;
     }
 }
 
@@ -149,6 +235,45 @@ fn split_mix(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a steady clock tells when the machine's is set, second by second.
+    #[test]
+    fn a_clock_that_is_set_is_followed_without_leaps() {
+        let begin = Timestamp::from_second(1_800_000_000).unwrap();
+        let seconds = |seconds: i64| begin + SignedDuration::from_secs(seconds);
+        let count = Duration::from_secs;
+        let mut pace = Pace { told: begin, counted: count(100), store: None };
+        assert_eq!(pace.tell(seconds(10), count(110)), seconds(10), "an undisturbed clock is told as it is");
+        // Set an hour forward: half as fast again, until it has caught up.
+        assert_eq!(pace.tell(seconds(3_630), count(130)), seconds(40));
+        assert_eq!(pace.tell(seconds(10_820), count(7_320)), seconds(10_820));
+        // Set back: never back, half as slow.
+        assert_eq!(pace.tell(seconds(10_810), count(7_320)), seconds(10_820));
+        assert_eq!(pace.tell(seconds(10_730), count(7_340)), seconds(10_830));
+        // A counter that stands still stops it; nothing is told twice as fast.
+        assert_eq!(pace.tell(seconds(99_999), count(7_340)), seconds(10_830));
+    }
+
+    #[test]
+    fn the_time_of_a_store_is_followed_and_not_the_machines() {
+        let begin = Timestamp::from_second(1_800_000_000).unwrap();
+        let seconds = |seconds: i64| begin + SignedDuration::from_secs(seconds);
+        let count = Duration::from_secs;
+        let mut pace = Pace { told: begin, counted: count(0), store: Some((begin, count(0))) };
+        assert_eq!(pace.tell(seconds(5_000), count(60)), seconds(60));
+        pace.store = Some((seconds(63), count(60)));
+        assert_eq!(pace.tell(seconds(0), count(62)), seconds(63));
+        assert_eq!(pace.tell(seconds(0), count(70)), seconds(73));
+    }
+
+    #[test]
+    fn a_steady_clock_begins_with_the_machines_time_or_the_stores() {
+        let clock = SteadyClock::new();
+        assert!(clock.now().duration_since(SystemClock.now()).abs() < SignedDuration::from_secs(1));
+        let store = SystemClock.now() + SignedDuration::from_hours(5);
+        clock.follow(store);
+        assert!(clock.now().duration_since(store).abs() < SignedDuration::from_secs(1));
+    }
 
     #[tokio::test]
     async fn a_manual_clock_wakes_those_whose_time_has_come() {

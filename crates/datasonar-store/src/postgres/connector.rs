@@ -1,10 +1,15 @@
 //! Connections to the server.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
-use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::line::Line;
@@ -74,4 +79,24 @@ impl Connector {
         link.batch(SETTINGS)?;
         Ok(link)
     }
+
+    /// Connects on the caller's runtime, to hear notices: what makes requests, and what drives them and yields messages.
+    pub(super) async fn listen(&self) -> Result<(Client, Messages), tokio_postgres::Error> {
+        let encrypts = self.config.get_ssl_mode() == SslMode::Require;
+        match self.tls.as_ref().filter(|_| encrypts) {
+            Some(tls) => {
+                let tls = MakeRustlsConnect::new(ClientConfig::clone(tls));
+                let (client, mut connection) = self.config.connect(tls).await?;
+                Ok((client, Box::new(move |context| connection.poll_message(context))))
+            }
+            None => {
+                let (client, mut connection) = self.config.connect(NoTls).await?;
+                Ok((client, Box::new(move |context| connection.poll_message(context))))
+            }
+        }
+    }
 }
+
+/// Polls a connection for its next message.
+pub(super) type Messages =
+    Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Result<AsyncMessage, tokio_postgres::Error>>> + Send>;

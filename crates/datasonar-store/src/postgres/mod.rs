@@ -16,6 +16,7 @@ mod connector;
 mod dialect;
 mod fault;
 mod line;
+mod notices;
 mod readers;
 mod schema;
 mod session;
@@ -26,11 +27,13 @@ mod writer;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 pub use connector::{Connector, ConnectorError};
+pub use notices::Notices;
 
 use crate::group::{self, Group, Joint, Threading};
-use crate::sql::Connection;
+use crate::sql::{Connection, codec::Millis, params};
 use crate::steps::Engine;
 use crate::{Result, StoreError};
 use readers::Readers;
@@ -39,6 +42,7 @@ use writer::PostgresWriter;
 /// The shared store. Made by [`PostgresStore::open`], used as [`crate::Store`].
 #[derive(Debug)]
 pub struct PostgresStore {
+    connector: Arc<Connector>,
     writer: Arc<Group<PostgresWriter>>,
     readers: Readers,
 }
@@ -54,7 +58,21 @@ impl PostgresStore {
         let migrating = Arc::clone(&connector);
         group::on(Threading::Pool, move || schema::migrate(&migrating)).await??;
         let writer = Arc::new(Group::new(PostgresWriter::new(Arc::clone(&connector))));
-        Ok(Arc::new(Self { writer, readers: Readers::new(connector) }))
+        Ok(Arc::new(Self { writer, readers: Readers::new(Arc::clone(&connector)), connector }))
+    }
+
+    /// What time it is at the server, to the millisecond: what leases and due times are measured by, where several machines share it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database cannot be reached.
+    pub async fn time(&self) -> Result<Timestamp> {
+        const NOW: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
+        self.read(|c| Ok(c.prepare(NOW).query_row(params![], |row| row.get::<_, Millis>("now"))?.0)).await
+    }
+
+    /// The notices that processes on this database send each other.
+    pub fn notices(&self) -> Notices {
+        Notices { connector: Arc::clone(&self.connector) }
     }
 
     /// Waits for the steps under way, then lets go of the database. Steps after it answer [`StoreError::Unavailable`]. Closing twice is

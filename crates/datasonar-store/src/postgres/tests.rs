@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::*;
 use crate::conformance::{Fixture, samples::*};
@@ -102,6 +102,53 @@ async fn connections_that_are_lost_are_made_anew_and_no_step_is_lost_or_doubled(
     administer(cut).await;
     let page = Page { limit: 500, before: None };
     assert_eq!(store.jobs(scope, JobFilter::default(), page).await.unwrap().len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notices_are_heard_by_the_others_through_a_cut_and_not_by_oneself() {
+    let (name, connector) = database().await;
+    let store = PostgresStore::open(connector.clone()).await.unwrap();
+    let other = PostgresStore::open(connector).await.unwrap();
+    let (hear, mut heard) = mpsc::unbounded_channel::<(&str, String)>();
+    let (tell, told) = mpsc::unbounded_channel::<String>();
+    let told = Arc::new(tokio::sync::Mutex::new(told));
+    let next = move || {
+        let told = Arc::clone(&told);
+        async move { told.lock().await.recv().await.unwrap() }
+    };
+    let to = |who: &'static str| {
+        let hear = hear.clone();
+        move |notice: &str| drop(hear.send((who, notice.to_owned())))
+    };
+    let teller = tokio::spawn(store.notices().exchange(next, to("teller")));
+    let listener = tokio::spawn(other.notices().exchange(std::future::pending, to("listener")));
+    // A notice that nobody hears yet is lost, and so is one on a connection that is cut: they are told until one is heard.
+    for round in 0..2 {
+        let mut number = 0;
+        loop {
+            number += 1;
+            tell.send(format!("{round}-{number}")).unwrap();
+            let wait = tokio::time::timeout(std::time::Duration::from_millis(200), heard.recv());
+            if let Ok(Some((who, notice))) = wait.await {
+                assert_eq!(who, "listener", "{notice} was heard by its teller");
+                if notice.starts_with(&round.to_string()) {
+                    break;
+                }
+            }
+        }
+        administer(format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
+    }
+    teller.abort();
+    listener.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_is_the_servers() {
+    let (_, connector) = database().await;
+    let store = PostgresStore::open(connector).await.unwrap();
+    let before = store.time().await.unwrap();
+    assert!(before.as_second() > 1_700_000_000);
+    assert!(store.time().await.unwrap() >= before);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::{
     problem::Problem,
     types::{self, DeliveryView, List},
 };
-use crate::app::App;
+use crate::{app::App, wake::Bell};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(payload)).routes(routes!(replay))
@@ -118,7 +118,7 @@ async fn replay(
 ) -> Result<Response, Problem> {
     let delivery = find(&app, scope, &delivery_id).await?;
     app.store.replay_delivery(scope, delivery.id, app.clock.now()).await?;
-    app.wake.deliveries().notify_one();
+    app.wake.ring(Bell::Deliveries);
     let delivery = find(&app, scope, &delivery_id).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&app, scope, &delivery).await?)).into_response())
 }

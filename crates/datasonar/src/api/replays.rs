@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::App,
     jobs::members::{typed, unknown},
+    wake::Bell,
 };
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -153,7 +154,7 @@ async fn start(State(app): State<App>, Caller(scope): Caller, request: Request) 
     }
     let new = NewReplay { id: ReplayId(app.ids.uuid()), scope, selection, created_at: app.clock.now() };
     let replay = app.store.submit_replay(new).await?;
-    app.wake.replays().notify_one();
+    app.wake.ring(Bell::Replays);
     Ok((StatusCode::ACCEPTED, Json(answer(replay.matched, false, Some(replay.id.to_string())))).into_response())
 }
 

@@ -27,7 +27,7 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::Keys,
-    wake::Wake,
+    wake::{Bell, Wake},
 };
 
 /// How many URLs a task has; only a job's last has fewer.
@@ -166,7 +166,7 @@ impl Jobs {
 
     /// Says that a job was accepted.
     pub fn accepted(&self) {
-        self.wake.tasks().notify_one();
+        self.wake.ring(Bell::Tasks);
     }
 
     /// Deletes the URLs of a job that was not accepted: nothing will ever refer to them.
@@ -185,8 +185,8 @@ impl Jobs {
     /// When it is unknown within the scope, or has ended.
     pub async fn cancel(&self, scope: Scope, id: JobId) -> Result<(), StoreError> {
         self.store.cancel_job(scope, id, self.clock.now()).await?;
-        self.wake.leases().notify_one();
-        self.wake.tasks().notify_one();
+        self.wake.ring(Bell::Leases);
+        self.wake.ring(Bell::Tasks);
         Ok(())
     }
 }

@@ -9,7 +9,10 @@ use datasonar_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::health::{Health, steady};
-use crate::{clock::Clock, wake::Wake};
+use crate::{
+    clock::Clock,
+    wake::{Bell, Wake},
+};
 
 /// How many deliveries a step looks at.
 const STEP: u32 = 500;
@@ -48,7 +51,7 @@ impl Replayer {
                 None => return,
                 Some(Ok(advance)) => {
                     if advance.replayed > 0 {
-                        wake.deliveries().notify_one();
+                        wake.ring(Bell::Deliveries);
                     }
                     if advance.more {
                         continue;

@@ -33,7 +33,7 @@ use crate::{
     crawl::{Scope, Sites},
     jobs::{JobOptions, read_urls, segment::Gathering},
     scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
-    wake::Wake,
+    wake::{Bell, Wake},
 };
 
 /// A task whose results pass this size is spilled.
@@ -136,9 +136,9 @@ impl OpenTask {
         match finished.await {
             Ok(Finish::Task) => {}
             Ok(Finish::Job { delivery }) => {
-                self.tools.wake.ended().notify_waiters();
+                self.tools.wake.ring(Bell::Ended);
                 if delivery.is_some() {
-                    self.tools.wake.deliveries().notify_one();
+                    self.tools.wake.ring(Bell::Deliveries);
                 }
             }
             Err(StoreError::LeaseLost) => {

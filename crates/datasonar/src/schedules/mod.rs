@@ -25,7 +25,7 @@ use crate::{
     clock::{Clock, Ids},
     jobs::{JobRequest, Jobs, JobsError, Trace, read_job},
     scrape::FieldError,
-    wake::Wake,
+    wake::{Bell, Wake},
 };
 
 /// The longest name, in characters.
@@ -114,7 +114,7 @@ impl Schedules {
     /// When the store fails, or the idempotency key was used with another request.
     pub async fn create(&self, new: NewSchedule) -> Result<Submission, SchedulesError> {
         let submission = self.store.create_schedule(new).await?;
-        self.wake.schedules().notify_one();
+        self.wake.ring(Bell::Schedules);
         Ok(submission)
     }
 
@@ -142,7 +142,7 @@ impl Schedules {
             next_run_at,
         };
         self.store.change_schedule(schedule.scope, schedule.id, schedule.version, change, now).await?;
-        self.wake.schedules().notify_one();
+        self.wake.ring(Bell::Schedules);
         Ok(())
     }
 

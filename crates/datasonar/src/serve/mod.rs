@@ -7,6 +7,7 @@
 mod first_start;
 mod http;
 mod lock;
+mod neighbours;
 mod rows;
 
 use std::{
@@ -26,7 +27,7 @@ use crate::{
     api,
     app::App,
     blobs::{Blobs, BlobsError},
-    clock::{Clock, Ids, SystemClock},
+    clock::{Clock, Ids, SteadyClock},
     config::{Role, Settings},
     crawl::{SitemapReader, Sites},
     crypto::{CryptoError, Sealer},
@@ -67,7 +68,7 @@ pub struct Seams {
 
 impl Default for Seams {
     fn default() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new());
         Self { ids: Ids::random(clock.clone()), clock, resolver: None, dialer: None }
     }
 }
@@ -146,6 +147,9 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         Some(_) => None,
     };
     let rows = Rows::open(&settings).await?;
+    if let Rows::Shared(store) = &rows {
+        neighbours::follow_time(store, &*seams.clock).await?;
+    }
     if lock.is_some() {
         // The lock says that no other server lives: whatever leases there are were held by the dead.
         rows.store().free_leases().await?;
@@ -169,6 +173,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         _lock: lock,
     };
     server.run_roles();
+    server.meet_neighbours();
     let router = api::router(server.app.clone());
     server.loops.spawn(http::serve(listener, router, server.stop.clone()));
     tracing::info!(%address, "listening");
@@ -280,6 +285,14 @@ fn client_options(policy: &AddressPolicy, seams: &Seams) -> ClientOptions {
 }
 
 impl Server {
+    /// Where others share the store: goes by its time, wakes them and is woken.
+    fn meet_neighbours(&self) {
+        let Rows::Shared(store) = &self.rows else { return };
+        let (clock, wake) = (self.app.clock.clone(), self.app.wake.clone());
+        self.loops.spawn(neighbours::keep_time(store.clone(), clock, self.stop.clone()));
+        self.loops.spawn(neighbours::exchange_notices(store.clone(), wake, self.stop.clone()));
+    }
+
     fn run_roles(&self) {
         let settings = &self.app.settings;
         let owner = ProcessId(self.app.ids.uuid());
