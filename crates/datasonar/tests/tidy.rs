@@ -44,6 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "schedules",
             "scrape",
             "telemetry",
+            "wake",
             "webhook",
         ],
     ),

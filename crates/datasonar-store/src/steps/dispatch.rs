@@ -255,11 +255,11 @@ pub(super) fn next_at(connection: &Connection) -> Result<Option<Timestamp>> {
     Ok(select.query_row(params![], |row| time(row, "next_attempt_at")).optional()?.flatten())
 }
 
-/// Finds the deliveries whose leases are still their callers', and when a replay was asked for during them.
-fn held(
-    connection: &Connection,
-    leases: impl Iterator<Item = DeliveryLease>,
-) -> Result<Vec<Option<(Delivery, Option<Timestamp>)>>> {
+/// A delivery whose lease is still its caller's, and when a replay was asked for during it.
+type Held = (Delivery, Option<Timestamp>);
+
+/// Finds the deliveries whose leases are still their callers'.
+fn held(connection: &Connection, leases: impl Iterator<Item = DeliveryLease>) -> Result<Vec<Option<Held>>> {
     const SELECT: &str = select!("WHERE id = ? AND epoch = ?");
     let read = |row: &Row| -> sql::Result<_> { Ok((deliveries::read(row)?, time(row, "replay_requested_at")?)) };
     let found = connection.prepare(SELECT).query_all(leases.map(|lease| owned![lease.delivery, lease.epoch]))?;
