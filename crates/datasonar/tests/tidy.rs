@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cpu", &[]),
     ("telemetry", &["config"]),
     ("crypto", &["clock"]),
-    ("blobs", &[]),
+    ("blobs", &["config"]),
     ("fetch", &["clock"]),
     ("scrape", &["cpu", "fetch", "clock"]),
     ("crawl", &["clock", "cpu", "fetch"]),

@@ -37,7 +37,12 @@ impl StoreArgs {
         self.sources()?.settings()
     }
 
-    /// The same, if there is a store. Otherwise `None`, and nothing is made.
+    /// The same for commands that need no encryption key.
+    pub(super) fn settings_without_key(self) -> Result<Settings, SettingError> {
+        self.sources()?.settings_without_key()
+    }
+
+    /// Settings as of [`settings`](Self::settings), if there is a store. Otherwise `None`, and nothing is made.
     pub(super) fn settings_of_a_store(self) -> Result<Option<Settings>, SettingError> {
         let sources = self.sources()?;
         if !sources.has_database_url() && !sources.data_dir().join("datasonar.db").exists() {

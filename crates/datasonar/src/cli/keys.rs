@@ -54,7 +54,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<ExitCode> {
         KeysCommand::Create(args) => create(args).await?,
         KeysCommand::List(args) => list(args).await?,
         KeysCommand::Revoke(args) => {
-            let rows = Rows::open_beside(&args.store.settings()?).await?;
+            let rows = Rows::open_beside(&args.store.settings_without_key()?).await?;
             let store = rows.store();
             let account = store.account(None).await?;
             store.revoke_key(account.id, args.id, SystemClock.now()).await.context("the key was not revoked")?;
@@ -65,7 +65,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<ExitCode> {
 }
 
 async fn create(args: CreateArgs) -> Result<()> {
-    let rows = Rows::open_beside(&args.store.settings()?).await?;
+    let rows = Rows::open_beside(&args.store.settings_without_key()?).await?;
     let store = rows.store();
     let account = store.account(None).await?;
     let clock = Arc::new(SystemClock);
@@ -85,7 +85,7 @@ async fn create(args: CreateArgs) -> Result<()> {
 }
 
 async fn list(args: ListArgs) -> Result<()> {
-    let rows = Rows::open_beside(&args.store.settings()?).await?;
+    let rows = Rows::open_beside(&args.store.settings_without_key()?).await?;
     let store = rows.store();
     let account = store.account(None).await?;
     let keys = store.keys(account.id).await?;

@@ -4,6 +4,7 @@
 //! [`SPECS`], from which the flags, their help and the reference are made. Flags come before the environment, the
 //! environment before the file, the file before the default. Whatever is unknown or malformed stops the start, by name.
 
+mod blob_url;
 mod parse;
 mod sources;
 mod specs;
@@ -12,6 +13,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
+pub use blob_url::{AwsVariables, BlobUrl};
 pub use sources::{CLIENT_VARIABLES, Sources};
 pub use specs::{SPECS, Spec};
 
@@ -46,8 +48,12 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where rows are, if not in the data directory.
     pub database_url: Option<String>,
+    /// Where blobs are, if not in the data directory.
+    pub blob_url: Option<BlobUrl>,
+    /// How blobs are reached, if they are on S3.
+    pub aws: AwsVariables,
     pub roles: Vec<Role>,
-    /// 64 hex digits.
+    /// 64 hex digits; empty for commands that encrypt nothing.
     pub encryption_key: String,
     pub allow_private_networks: Vec<IpNet>,
     pub fetch_concurrency: usize,
@@ -69,7 +75,7 @@ pub struct Settings {
 }
 
 impl fmt::Debug for Settings {
-    /// Leaves out the encryption key.
+    /// Leaves out the encryption key and all other credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("listen", &self.listen)

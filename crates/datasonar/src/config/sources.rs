@@ -9,7 +9,7 @@ use std::{
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
-    SPECS, SettingError, Settings,
+    AwsVariables, BlobUrl, SPECS, SettingError, Settings,
     parse::{self, Given},
 };
 
@@ -24,6 +24,7 @@ const FILE: &str = "datasonar.toml";
 #[derive(Debug, Default)]
 pub struct Sources {
     given: BTreeMap<&'static str, Given>,
+    aws: AwsVariables,
 }
 
 impl Sources {
@@ -45,6 +46,7 @@ impl Sources {
                 self.offer("rust_log", variable, value);
                 continue;
             }
+            self.aws.offer(&variable, &value);
             let Some(name) = variable.strip_prefix(PREFIX) else { continue };
             if CLIENT_VARIABLES.contains(&variable.as_str()) {
                 continue;
@@ -94,17 +96,25 @@ impl Sources {
     }
 
     /// Makes settings of what was given and of the defaults. An encryption key that was not given is read from the data
-    /// directory, or made there.
+    /// directory, or made there; where processes share a database it must be given, because they may not share a directory.
     ///
     /// # Errors
     /// The first setting that is malformed or cannot be served.
     pub fn settings(&self) -> Result<Settings, SettingError> {
-        self.refuse_what_is_not_there_yet()?;
-        let data_dir = self.data_dir();
         let encryption_key = match self.given.get("encryption_key") {
             Some(given) => given.parse("64 hex digits", parse::encryption_key).map_err(hide_value)?,
-            None => kept_key(&data_dir)?,
+            None if self.has_database_url() => return Err(key_is_missing()),
+            None => kept_key(&self.data_dir())?,
         };
+        Ok(Settings { encryption_key, ..self.settings_without_key()? })
+    }
+
+    /// The same for what encrypts and decrypts nothing: asks for no key and makes none.
+    ///
+    /// # Errors
+    /// The first setting that is malformed or cannot be served.
+    pub fn settings_without_key(&self) -> Result<Settings, SettingError> {
+        let data_dir = self.data_dir();
         let number = "a whole number of at least 1";
         let duration = |name| self.get(name).parse("a duration such as 30s, 10m or 7d", parse::duration);
         let bytes = |name| self.get(name).parse("a size such as 10MiB or 10485760", parse::bytes);
@@ -115,10 +125,12 @@ impl Sources {
             public_url: optional("public_url"),
             data_dir,
             database_url: optional("database_url"),
+            blob_url: self.blob_url()?,
+            aws: self.aws.clone(),
             roles: self.get("roles").parse("some of api, worker, dispatcher, scheduler", |text| {
                 parse::list(text, parse::role).filter(|roles| !roles.is_empty())
             })?,
-            encryption_key,
+            encryption_key: String::new(),
             allow_private_networks: self
                 .get("allow_private_networks")
                 .parse("a list of CIDRs such as 10.0.0.0/8", |text| parse::list(text, |net| net.parse().ok()))?,
@@ -164,11 +176,22 @@ impl Sources {
         })
     }
 
-    fn refuse_what_is_not_there_yet(&self) -> Result<(), SettingError> {
-        if let Some(given) = self.given.get("blob_url").filter(|given| !given.value.is_empty()) {
-            return Err(given.refused("this version keeps its blobs in --data-dir only"));
+    fn blob_url(&self) -> Result<Option<BlobUrl>, SettingError> {
+        let given = self.get("blob_url");
+        if given.value.trim().is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        BlobUrl::parse(given.value.trim()).map(Some).map_err(|reason| given.refused(reason))
+    }
+}
+
+fn key_is_missing() -> SettingError {
+    SettingError::Refused {
+        spelling: "DATASONAR_ENCRYPTION_KEY".to_owned(),
+        reason:
+            "must be given with DATABASE_URL: 64 hex digits, the same for all processes (`openssl rand -hex 32` makes \
+                 such a key; one made before is in the file encryption.key of the data directory)"
+                .to_owned(),
     }
 }
 
@@ -318,8 +341,31 @@ mod tests {
             .settings();
         let error = secret.unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
-        let error = from_environment(&[("DATASONAR_BLOB_URL", "s3://x")]).unwrap_err().to_string();
-        assert!(error.contains("DATASONAR_BLOB_URL"), "{error}");
+        let error = from_environment(&[("DATASONAR_BLOB_URL", "s3://")]).unwrap_err().to_string();
+        assert!(error.starts_with("DATASONAR_BLOB_URL: it names no bucket"), "{error}");
+    }
+
+    #[test]
+    fn a_shared_database_needs_a_key_that_is_given_and_nothing_else_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let sources = || {
+            let data_dir = directory.path().to_string_lossy().into_owned();
+            let variables = [
+                ("DATASONAR_DATA_DIR".to_owned(), data_dir),
+                ("DATASONAR_DATABASE_URL".to_owned(), "postgres://db.example/datasonar".to_owned()),
+                ("DATASONAR_BLOB_URL".to_owned(), "s3://blobs/production".to_owned()),
+                ("AWS_REGION".to_owned(), "eu-west-1".to_owned()),
+            ];
+            Sources::default().environment(variables).unwrap()
+        };
+        let error = sources().settings().unwrap_err().to_string();
+        assert!(error.contains("DATASONAR_ENCRYPTION_KEY"), "{error}");
+        sources().settings_without_key().unwrap();
+        let settings = sources().environment([key()]).unwrap().settings().unwrap();
+        let place = BlobUrl::S3 { bucket: "blobs".to_owned(), prefix: "production".to_owned() };
+        assert_eq!(settings.blob_url, Some(place));
+        assert_eq!(settings.aws.first(&["AWS_REGION"]), Some("eu-west-1"));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

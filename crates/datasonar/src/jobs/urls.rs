@@ -122,7 +122,7 @@ impl UrlWriter {
         let runtime = self.runtime.clone();
         runtime.block_on(async {
             if self.upload.is_none() {
-                self.upload = Some(self.blobs.upload(&input_key(self.job)).await?);
+                self.upload = Some(self.blobs.upload(&input_key(self.job)));
             }
             let upload = self.upload.as_mut().expect("it was just begun");
             upload.write(&self.frames).await

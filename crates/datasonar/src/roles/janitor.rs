@@ -104,8 +104,7 @@ impl Janitor {
     async fn sweep(&self, now: Timestamp) -> Result<(), JanitorError> {
         let JanitorParts { store, blobs, health, .. } = &self.0;
         let is_old = |job: &JobId| minted_at(*job).is_some_and(|time| now.duration_since(time) > ORPHAN_AGE);
-        let mut jobs =
-            std::pin::pin!(blobs.jobs().await?.try_filter(|job| std::future::ready(is_old(job))).try_chunks(IDS));
+        let mut jobs = std::pin::pin!(blobs.jobs().try_filter(|job| std::future::ready(is_old(job))).try_chunks(IDS));
         while let Some(ids) = jobs.try_next().await.map_err(|error| error.1)? {
             for orphan in steady(health, "janitor", || store.unknown_jobs(ids.clone())).await? {
                 tracing::info!(job = %orphan, "orphaned blobs were deleted");

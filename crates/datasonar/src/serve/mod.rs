@@ -4,6 +4,7 @@
 //! this way. Stopping goes in steps: not ready, no new connections, no new claims, drain, give leases back, close the
 //! store.
 
+mod bytes;
 mod first_start;
 mod http;
 mod lock;
@@ -20,13 +21,14 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use bytes::{BytesError, open_blobs};
 pub use first_start::FirstKeys;
 pub use rows::{Rows, RowsError};
 
 use crate::{
     api,
     app::App,
-    blobs::{Blobs, BlobsError},
+    blobs::Blobs,
     clock::{Clock, Ids, SteadyClock},
     config::{Role, Settings},
     crawl::{SitemapReader, Sites},
@@ -109,9 +111,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("the store cannot be used: {0}")]
     Store(#[from] StoreError),
-    /// The blob storage cannot be opened.
+    /// The blob storage cannot be used.
     #[error(transparent)]
-    Blobs(#[from] BlobsError),
+    Bytes(#[from] BytesError),
     /// ENCRYPTION_KEY is not one.
     #[error("ENCRYPTION_KEY: {0}")]
     Key(#[from] CryptoError),
@@ -146,6 +148,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         None => Some(lock::Lock::take(&settings.data_dir)?),
         Some(_) => None,
     };
+    let blobs = bytes::open_checked(&settings, &seams.ids).await?;
     let rows = Rows::open(&settings).await?;
     if let Rows::Shared(store) = &rows {
         neighbours::follow_time(store, &*seams.clock).await?;
@@ -160,7 +163,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
 
     let health = Health::default();
-    let app = build(settings, address, rows.store(), &seams, &health)?;
+    let app = build(settings, address, rows.store(), blobs, &seams, &health)?;
     let first_keys = first_start::set_up(&app).await?;
     let server = Server {
         address,
@@ -184,12 +187,12 @@ fn build(
     settings: Arc<Settings>,
     address: SocketAddr,
     store: Arc<dyn Store>,
+    blobs: Blobs,
     seams: &Seams,
     health: &Health,
 ) -> Result<App, StartError> {
     let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let policy = AddressPolicy::allowing(settings.allow_private_networks.clone());
-    let blobs = Blobs::local(&settings.data_dir.join("blobs"))?;
     let sealer = Sealer::new(&settings.encryption_key, seams.ids.clone())?;
     let options = ClientOptions { user_agent: settings.fetch_user_agent.clone(), ..client_options(&policy, seams) };
     let fetcher = Fetcher::new(

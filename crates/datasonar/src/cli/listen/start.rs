@@ -83,7 +83,10 @@ fn source(secrets: Vec<String>, server: Server, store: StoreArgs) -> Result<(Opt
     }
     match store.settings_of_a_store()? {
         Some(settings) => {
-            let origin = format!("with the secrets of the store in {}", settings.data_dir.display());
+            let origin = match settings.database_url {
+                Some(_) => "with the secrets of the store at DATABASE_URL".to_owned(),
+                None => format!("with the secrets of the store in {}", settings.data_dir.display()),
+            };
             Ok((Some(Source::Store(Box::new(settings))), origin))
         }
         None if is_named => bail!("there is no store in the data directory that was named"),
