@@ -42,7 +42,8 @@ impl AddressPolicy {
 
     /// Allows every address.
     ///
-    /// For the command line client, which talks to the server its user named. Never for a URL that came in a request.
+    /// For the command line client and the storage of blobs, which talk to the server that their user named. Never for a
+    /// URL that came in a request.
     pub fn unrestricted() -> Self {
         Self { allowed: Vec::new(), unrestricted: true }
     }

@@ -4,11 +4,11 @@
 //! itself, checks every address against the [`AddressPolicy`], dials exactly what it checked, and repeats that at each
 //! redirect. Everything it reads is bounded: headers, decoded body, expansion, redirects, time.
 //!
-//! Three ways to use it: [`Client::fetch`] for pages, [`Client::post`] for webhooks, [`Client::send`] for our own command
-//! line client. Two seams, [`Resolve`] and [`Dial`], let tests and the simulation bring their own network; time is tokio's,
+//! Three ways to use it: [`Client::fetch`] for pages, [`Client::post`] for webhooks, [`Client::send`] for servers that the
+//! operator names: our own, from the command line, and the storage of blobs. Two seams, [`Resolve`] and [`Dial`], let tests and the simulation bring their own network; time is tokio's,
 //! so that it can be paused.
 //!
-//! Database and blob clients dial for themselves: their addresses come from the operator.
+//! The database client dials for itself: its address comes from the operator.
 
 mod address;
 mod body;

@@ -1,4 +1,4 @@
-//! Any request, answered with a stream: for the command line client.
+//! Any request, answered with a stream: for the command line client, and for the storage of blobs.
 //!
 //! No redirects, no decoding, no limit on body or time but for connecting: the caller talks to the server its user named.
 

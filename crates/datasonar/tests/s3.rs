@@ -2,13 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
 
 #[path = "support/s3.rs"]
-#[expect(dead_code, reason = "other tests use the rest")]
 mod s3;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use datasonar::{
     blobs::{Blobs, BlobsError, Patience, S3Error, S3Options, input_key, segment_key},
@@ -17,6 +13,7 @@ use datasonar::{
 use datasonar_store::JobId;
 use futures::{StreamExt, TryStreamExt};
 use s3::{BUCKET, S3, SECRET_KEY, Trouble};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 const SHORT: Patience =
@@ -178,7 +175,7 @@ async fn a_storage_that_fails_for_good_is_unavailable_within_bounds_and_keeps_no
     blobs.put(&input_key(job(1)), b"there".to_vec()).await.unwrap();
     let mut begun = blobs.upload(&input_key(job(2)));
     begun.write(&pattern(11_000_000)).await.unwrap();
-    for trouble in [Trouble::Share(100), Trouble::Hang] {
+    for trouble in [Trouble::Down, Trouble::Hang] {
         server.trouble(trouble);
         let begin = Instant::now();
         let read = blobs.get(&input_key(job(1))).await;

@@ -62,6 +62,7 @@ async fn processes_that_are_killed_leave_one_result_for_each_url_and_one_callbac
         directory: directory.path(),
         variables: vec![
             ("DATASONAR_DATABASE_URL", database().await),
+            ("DATASONAR_ENCRYPTION_KEY", "5a".repeat(32)),
             ("DATASONAR_WEBHOOK_CA_FILE", receiver.ca_file().display().to_string()),
             ("DATASONAR_FETCH_CONCURRENCY", "16".to_owned()),
             ("DATASONAR_WEBHOOK_RETRY_SCHEDULE", "500ms,1s,2s,4s,8s,16s,32s".to_owned()),

@@ -81,6 +81,10 @@ impl HttpService for Network {
         } else if !head.status.is_success() {
             answer = told(&answer).into();
         }
+        if head.status == StatusCode::RANGE_NOT_SATISFIABLE {
+            // What lies after the end is not there.
+            head.status = StatusCode::NOT_FOUND;
+        }
         Ok(HttpResponse::from_parts(head, answer.into()))
     }
 }

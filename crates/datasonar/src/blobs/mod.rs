@@ -135,7 +135,8 @@ impl Blobs {
         match self.store.get_range(&path, offset..offset + length).await {
             Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
             Ok(_) => Err(missing()),
-            // Storages say in many ways that a range begins after the end.
+            // A bucket says it by itself when a range begins after the end.
+            Err(error) if matches!(self.listing, Listing::Pages(_)) => Err(BlobsError::new(error)),
             Err(error) => match self.store.head(&path).await {
                 Ok(blob) if blob.size < offset + length => Err(missing()),
                 _ => Err(BlobsError::new(error)),

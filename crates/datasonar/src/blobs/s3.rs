@@ -102,7 +102,7 @@ pub struct Patience {
 }
 
 impl Default for Patience {
-    /// What servers have: whatever fails does so after 75 seconds at most.
+    /// What servers have: whatever fails does so after 80 seconds at most.
     fn default() -> Self {
         let [exchange, retry, check] = [30, 45, 15].map(Duration::from_secs);
         Self { exchange, retry, check }

@@ -19,6 +19,9 @@ mod payloads;
 mod replays;
 mod restart;
 mod retention;
+#[path = "../support/s3.rs"]
+#[expect(dead_code, reason = "the tests of blobs use the rest")]
+mod s3;
 mod schedules;
 mod server;
 mod verify;

@@ -3,12 +3,15 @@
 use std::{fs, path::Path};
 
 use datasonar::{
+    blobs::input_key,
     cli::demo::site::{Site, SiteOptions},
     clock::{Clock, Ids, ManualClock},
 };
+use datasonar_store::JobId;
 use jiff::SignedDuration;
 use serde_json::json;
 
+use super::s3::S3;
 use super::server::{Reply, Server, Setup, clock, next, site, until};
 
 const BATCH: &str = "/v1/scrape/batch/async";
@@ -92,5 +95,36 @@ async fn orphaned_blobs_are_swept_when_they_are_old() {
     clock.advance(SignedDuration::from_mins(61));
     until("the sweep", async || (files(&old) == 0).then_some(())).await;
     assert_eq!(files(&young), 1);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_bucket_results_expire_and_old_orphans_are_swept() {
+    let (clock, s3) = (clock(), S3::start().await);
+    let site = Site::start(SiteOptions { urls: 100, trouble: false, ..SiteOptions::default() }).await.unwrap();
+    let setup = Setup::new().clock(&clock).flag("blob_url", "s3://blobs/production");
+    let setup = s3.variables().iter().fold(setup, |setup, (name, value)| setup.variable(name, value));
+    let server = setup.start().await;
+    assert!(!server.directory().join("data/blobs").exists(), "no directory is made that nobody uses");
+    let orphan = |hours: i64| {
+        let then = ManualClock::new(clock.now() - SignedDuration::from_hours(hours));
+        let job = JobId(Ids::random(std::sync::Arc::new(then)).uuid());
+        let blobs = server.running.app.blobs.clone();
+        async move { blobs.put(&input_key(job), b"https://example.com/".to_vec()).await.map(|()| job).unwrap() }
+    };
+    let folder = |job: &dyn std::fmt::Display| format!("production/jobs/{job}");
+    let (old, young) = (orphan(30).await, orphan(2).await);
+    let request = json!({"urls": site.urls().collect::<Vec<_>>(), "format": "raw_html"});
+    let job = server.queue(BATCH, &request).await;
+    server.ended(&job).await;
+    assert!(!s3.files(&folder(&job)).is_empty(), "such results are blobs");
+
+    clock.advance(SignedDuration::from_mins(61));
+    until("the sweep", async || s3.files(&folder(&old)).is_empty().then_some(())).await;
+    assert_eq!(s3.files(&folder(&young)).len(), 1);
+    assert!(!s3.files(&folder(&job)).is_empty(), "a job's blobs are no orphans");
+    assert_eq!(status(&server, &format!("/v1/jobs/{job}/results")).await, 200);
+    clock.advance(SignedDuration::from_hours(7 * 24));
+    until("the blobs to go", async || s3.files(&folder(&job)).is_empty().then_some(())).await;
     server.finish().await;
 }

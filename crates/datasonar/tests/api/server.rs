@@ -96,6 +96,7 @@ pub(crate) fn clock() -> ManualClock {
 pub(crate) struct Setup {
     directory: Arc<TempDir>,
     flags: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
     clock: Option<ManualClock>,
 }
 
@@ -110,7 +111,7 @@ impl Setup {
             ("allow_private_networks", "127.0.0.0/8,::1/128".to_owned()),
             ("fetch_retries", "1".to_owned()),
         ];
-        Self { directory, flags, clock: None }
+        Self { directory, flags, variables: Vec::new(), clock: None }
     }
 
     /// A file of this test's own.
@@ -122,6 +123,12 @@ impl Setup {
     pub(crate) fn flag(mut self, name: &'static str, value: &str) -> Self {
         self.flags.retain(|(other, _)| *other != name);
         self.flags.push((name, value.to_owned()));
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -146,7 +153,8 @@ impl Setup {
     }
 
     async fn run(&self) -> serve::Server {
-        let settings = Sources::default().flags(self.flags.clone()).settings().unwrap();
+        let sources = Sources::default().flags(self.flags.clone()).environment(self.variables.clone()).unwrap();
+        let settings = sources.settings().unwrap();
         let seams = match &self.clock {
             Some(clock) => {
                 let clock: Arc<dyn Clock> = Arc::new(clock.clone());

@@ -44,6 +44,8 @@ pub(crate) enum Trouble {
     /// So many of a hundred calls fail, in turn: 500, 503, broken before they are done, after they are done, in the middle of the
     /// answer.
     Share(u64),
+    /// Every call is refused with 503.
+    Down,
     /// Every answer takes so long.
     Slow(Duration),
     /// No call is ever answered.
@@ -148,8 +150,13 @@ impl Layer {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let trouble = *self.trouble.lock();
+        if !request.uri().path().starts_with(&format!("/{BUCKET}")) {
+            // The server would make the bucket; no other does.
+            return Ok(refusal(StatusCode::NOT_FOUND, "NoSuchBucket"));
+        }
         match trouble {
             Trouble::Nothing => {}
+            Trouble::Down => return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
             Trouble::Slow(pause) => tokio::time::sleep(pause).await,
             Trouble::Hang => std::future::pending().await,
             // Mixed, so that no pattern of a client's calls stays out of trouble.
