@@ -9,6 +9,7 @@
 //! blob store, and rows refer to them.
 
 mod account;
+mod audit;
 mod delivery;
 mod error;
 mod frontier;
@@ -29,6 +30,7 @@ mod task;
 pub mod conformance;
 
 pub use account::{Account, Caller, Environment, Key, NewKey, NewSecret, Scope, Secret, Setup, Usage, UsageSample};
+pub use audit::{Audit, AuditedCrawl, AuditedDelivery, AuditedInput, AuditedJob, AuditedTask, Counts, TaskCounts};
 pub use delivery::{
     Attempt, AttemptError, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryFilter, DeliveryLease, DeliveryStatus,
     DueHost, Lane, NewTest, Share, Timings, Trigger, Verdict,

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod attempts;
+mod audit;
 mod bulk;
 mod claim;
 mod deliveries;
