@@ -14,6 +14,7 @@ use datasonar::cli::{
 };
 use http::Method;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 /// Processes that share a database and a directory of blobs.
 struct Cluster<'a> {
@@ -107,6 +108,10 @@ async fn processes_that_are_killed_leave_one_result_for_each_url_and_one_callbac
     verify_body(body, &job, &urls, |index| site.expect(index)).unwrap();
     let deliveries = client(&api).json(Method::GET, &format!("/v1/deliveries?job_id={job}"), None).await.unwrap();
     assert_eq!(deliveries["data"].as_array().unwrap().len(), 1, "{deliveries}");
+    let mut audit = Command::new(env!("CARGO_BIN_EXE_datasonar"));
+    audit.args(["admin", "check", "--deep"]).env("DATASONAR_DATA_DIR", directory.path().join("data"));
+    let audited = audit.envs(cluster.variables.iter().map(|(name, value)| (*name, value))).output().await.unwrap();
+    assert!(audited.status.success(), "{}", String::from_utf8_lossy(&audited.stdout));
     for child in [&mut api, &mut dispatcher].into_iter().chain(&mut workers) {
         child.stop().await.unwrap();
     }

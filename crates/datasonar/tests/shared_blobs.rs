@@ -24,7 +24,7 @@ use datasonar::cli::{
 };
 use http::Method;
 use s3::{S3, SECRET_KEY, Trouble};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const URLS: usize = 1_500;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_datasonar");
@@ -49,6 +49,35 @@ fn command(arguments: &[&str], variables: &[(&'static str, String)]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+/// The auditor finds nothing beside running servers, and what was done to blobs behind their backs.
+fn check(s3: &S3, job: &str, variables: &[(&'static str, String)]) {
+    let check = |flags: &[&str], code: i32| {
+        let ran = command(&[&["admin", "check"], flags].concat(), variables);
+        assert_eq!(ran.status.code(), Some(code), "{}{}", text(&ran.stdout), text(&ran.stderr));
+        ran
+    };
+    let sound = check(&["--deep", "--json"], 0);
+    let told: Value = serde_json::from_slice(&sound.stdout).unwrap();
+    let blobs = s3.files("production/jobs").len();
+    assert_eq!(told, json!({"jobs": 1, "blobs": blobs, "violations": 0}));
+    let migrated = command(&["admin", "migrate", "--json"], variables);
+    let versions: Value = serde_json::from_slice(&migrated.stdout).unwrap();
+    assert!(migrated.status.success() && versions["from"] == versions["to"], "{migrated:?}");
+
+    let segments = s3.files(&format!("production/jobs/{job}/segments"));
+    let original = std::fs::read(&segments[0]).unwrap();
+    let mut damaged = original.clone();
+    damaged[100] ^= 1;
+    std::fs::write(&segments[0], &damaged).unwrap();
+    check(&[], 0);
+    let found = text(&check(&["--deep"], 1).stdout);
+    assert!(found.lines().count() == 1 && found.contains(job) && found.contains("it is damaged"), "{found}");
+    std::fs::remove_file(&segments[0]).unwrap();
+    let found = text(&check(&[], 1).stdout);
+    assert!(found.lines().count() == 1 && found.contains("is missing"), "{found}");
+    std::fs::write(&segments[0], &original).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -89,6 +118,7 @@ async fn processes_need_no_directory_beside_a_database_and_a_bucket() {
     let (_, failed) = s3.calls();
     assert!(failed > 0 && !s3.files(&format!("production/jobs/{job}/segments")).is_empty(), "its results are blobs");
 
+    check(&s3, &job, &variables);
     let shown = command(&["secrets", "show"], &variables);
     assert!(shown.status.success(), "{shown:?}");
     received.verify(&text(&shown.stdout)).unwrap();

@@ -22,6 +22,7 @@ mod schema;
 mod session;
 #[cfg(test)]
 mod tests;
+mod version;
 mod writer;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use crate::sql::unavailable;
 use crate::{Result, StoreError};
 
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 2] = [
     include_str!("../migrations/postgres/0001_initial.sql"),
     include_str!("../migrations/postgres/0002_moving_keys.sql"),
 ];

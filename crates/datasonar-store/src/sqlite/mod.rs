@@ -16,6 +16,7 @@ mod schema;
 mod session;
 #[cfg(test)]
 mod tests;
+mod version;
 mod writer;
 
 use std::path::Path;

@@ -15,15 +15,15 @@ use crate::sql::{corrupt, unavailable};
 use crate::{Result, StoreError, group};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.
-static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
-    Migrations::new(vec![
-        M::up(include_str!("../migrations/sqlite/0001_initial.sql")),
-        M::up(include_str!("../migrations/sqlite/0002_lanes_and_replays.sql")),
-        M::up(include_str!("../migrations/sqlite/0003_crawls.sql")),
-        M::up(include_str!("../migrations/sqlite/0004_schedules.sql")),
-        M::up(include_str!("../migrations/sqlite/0005_moving_keys.sql")),
-    ])
-});
+pub(super) const STEPS: [&str; 5] = [
+    include_str!("../migrations/sqlite/0001_initial.sql"),
+    include_str!("../migrations/sqlite/0002_lanes_and_replays.sql"),
+    include_str!("../migrations/sqlite/0003_crawls.sql"),
+    include_str!("../migrations/sqlite/0004_schedules.sql"),
+    include_str!("../migrations/sqlite/0005_moving_keys.sql"),
+];
+
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(STEPS.map(M::up).to_vec()));
 
 /// What every connection is set to. `FULL` syncs the log at each commit: an answered step survives a power cut. Pages come
 /// through a cache of bounded size and not from a mapping, which would let the process grow with the file.

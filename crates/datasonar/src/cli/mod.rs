@@ -1,5 +1,6 @@
 //! The command line: a server, a client of it, and a demonstration of both.
 
+mod admin;
 mod args;
 pub mod client;
 pub mod demo;
@@ -51,6 +52,9 @@ enum Command {
     /// Show and rotate webhook secrets
     #[command(subcommand)]
     Secrets(secrets::SecretsCommand),
+    /// Look after a store: bring its schema up to date, check it
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
 }
 
 /// Runs the command that the process was started with.
@@ -67,6 +71,7 @@ pub async fn run() -> ExitCode {
         Command::Deliveries(command) => client::deliveries(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
+        Command::Admin(command) => admin::run(command).await,
     };
     match done {
         Ok(code) => code,

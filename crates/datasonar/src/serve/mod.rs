@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use bytes::{BytesError, open_blobs};
 pub use first_start::FirstKeys;
-pub use rows::{Rows, RowsError};
+pub use rows::{Rows, RowsError, Version};
 
 use crate::{
     api,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datasonar_store::{
-    Store, StoreError,
+    Audit, Store, StoreError,
     postgres::{Connector, ConnectorError, PostgresStore},
     sqlite::{SqliteStore, Threading},
 };
@@ -22,6 +22,15 @@ pub enum RowsError {
     /// It cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
+}
+
+/// Versions of a schema; each kind of store counts its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// That of the store; 0 if there is none.
+    pub found: u32,
+    /// The one that this program works with.
+    pub latest: u32,
 }
 
 /// An open store.
@@ -56,6 +65,31 @@ impl Rows {
             return Err(RowsError::Missing(settings.data_dir.display().to_string()));
         }
         Self::open(settings).await
+    }
+
+    /// Looks which version of the schema the store has. Changes nothing.
+    ///
+    /// # Errors
+    /// When it is not named rightly, or cannot be read.
+    pub async fn version(settings: &Settings) -> Result<Version, RowsError> {
+        Ok(match &settings.database_url {
+            Some(url) => Version {
+                found: PostgresStore::version(Connector::new(url, tls())?).await?,
+                latest: PostgresStore::LATEST,
+            },
+            None => Version {
+                found: SqliteStore::version(&settings.data_dir.join("datasonar.db")).await?,
+                latest: SqliteStore::LATEST,
+            },
+        })
+    }
+
+    /// The store, to be audited.
+    pub fn audit(&self) -> Arc<dyn Audit> {
+        match self {
+            Self::Embedded(store) => store.clone(),
+            Self::Shared(store) => store.clone(),
+        }
     }
 
     /// The store.

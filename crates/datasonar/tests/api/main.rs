@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
 
 mod access;
+mod admin;
 mod bodies;
 mod commands;
 mod crawls;

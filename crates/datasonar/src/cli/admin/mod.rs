@@ -1,0 +1,24 @@
+//! `datasonar admin`: what an operator does to a store, beside its servers or without any.
+
+mod check;
+mod migrate;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub(super) enum AdminCommand {
+    /// Bring the schema of the store up to date, as the start of a server does
+    Migrate(migrate::MigrateArgs),
+    /// Look whether all that must be true of the store is, without changing anything
+    Check(check::CheckArgs),
+}
+
+pub(super) async fn run(command: AdminCommand) -> Result<ExitCode> {
+    match command {
+        AdminCommand::Migrate(args) => migrate::run(args).await,
+        AdminCommand::Check(args) => check::run(args).await,
+    }
+}
