@@ -22,6 +22,7 @@ use datasonar::{
 use generated::{Generated, Shape};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 const KILLS: usize = 20;
 const KILLS_OF_A_CRAWL: usize = 10;
@@ -55,6 +56,15 @@ impl<'a> Victim<'a> {
     async fn kill_and_restart(&mut self) {
         self.child.kill().await.unwrap();
         self.child = start(self.directory, &self.variables).await;
+    }
+
+    /// Stops it. The auditor finds nothing wrong with what it leaves behind.
+    async fn end(mut self) {
+        self.child.stop().await.unwrap();
+        let mut audit = Command::new(env!("CARGO_BIN_EXE_datasonar"));
+        audit.args(["admin", "check", "--deep", "--data-dir"]).arg(self.directory.join("data"));
+        let audited = audit.output().await.unwrap();
+        assert!(audited.status.success(), "{}", String::from_utf8_lossy(&audited.stdout));
     }
 }
 
@@ -155,7 +165,7 @@ async fn killed_twenty_times_a_batch_still_makes_one_callback() {
     check_body(&attempts[0], &job, &urls, &site);
     let all = victim.api().json(Method::GET, "/v1/deliveries", None).await.unwrap();
     assert_eq!(all["data"].as_array().unwrap().len(), 1, "there is one delivery");
-    victim.child.stop().await.unwrap();
+    victim.end().await;
 }
 
 /// `CRAWLED_PAGES` sets how large the site is.
@@ -197,7 +207,7 @@ async fn killed_ten_times_a_crawl_fetches_what_it_should() {
         let most = if expected.contains(&page) { 1 + KILLS_OF_A_CRAWL as u32 } else { 0 };
         assert!(site.hits(page) <= most, "page {page} was fetched {} times", site.hits(page));
     }
-    victim.child.stop().await.unwrap();
+    victim.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,7 +270,7 @@ async fn killed_while_twenty_scheduled_crawls_run_each_calls_back_once() {
         assert_eq!(run["outcome"], "started");
         assert!(seen.iter().any(|(_, job)| run["job_id"] == **job));
     }
-    victim.child.stop().await.unwrap();
+    victim.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -283,5 +293,5 @@ async fn told_to_stop_it_drains_in_time_and_loses_nothing() {
     victim.api().wait(&job, async |_| {}).await.unwrap();
     let received = tokio::time::timeout(Duration::from_secs(60), receiver.next()).await.unwrap().unwrap();
     check_body(&received, &job, &urls, &site);
-    victim.child.stop().await.unwrap();
+    victim.end().await;
 }

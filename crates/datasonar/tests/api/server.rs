@@ -19,7 +19,10 @@ use datasonar::{
     serve::{self, Seams},
 };
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions};
-use datasonar_store::Totals;
+use datasonar_store::{
+    Audit, AuditedTask, Totals,
+    sqlite::{SqliteStore, Threading},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -203,12 +206,22 @@ impl Server {
         Self::new(setup, running, production, sandbox)
     }
 
-    /// Stops it. Nothing may be owed any more.
+    /// Stops it. Nothing may be owed any more, and the auditor finds nothing wrong.
     pub(crate) async fn finish(self) {
         let totals = self.running.app.store.totals().await.unwrap();
         let owed = Totals { deliveries_failed: 0, ..totals };
         assert_eq!(owed, Totals::default(), "something is owed");
         self.running.stop().await;
+        let file = self.setup.directory.path().join("data/datasonar.db");
+        let rows = SqliteStore::open(&file, Threading::Pool).await.unwrap();
+        assert_eq!(rows.audited_strays().await.unwrap(), [""; 0]);
+        for job in rows.audited_jobs(None, 10_000).await.unwrap() {
+            assert_eq!(job.violations(), [""; 0], "{job:?}");
+            let tasks = rows.audited_tasks(job.id, 0, 10_000).await.unwrap();
+            let violations: Vec<String> = tasks.iter().flat_map(AuditedTask::violations).collect();
+            assert_eq!(violations, [""; 0], "{}", job.id);
+        }
+        rows.close().await;
     }
 
     /// The files of this test.
