@@ -179,7 +179,8 @@ impl Layer {
             1 => Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
             2 => Err(Broken),
             3 => {
-                self.pass(request).await?;
+                // To the end: an answer may begin before its work is done.
+                self.pass(request).await?.into_body().collect().await.map_err(|_| Broken)?;
                 Err(Broken)
             }
             _ => self.cut(request).await,
@@ -190,6 +191,10 @@ impl Layer {
     async fn cut(&self, request: Request<Incoming>) -> Answer {
         let (mut head, body) = self.pass(request).await?.into_parts();
         let bytes = body.collect().await.map_err(|_| Broken)?.to_bytes();
+        if bytes.is_empty() {
+            // Nothing of it can be cut off. Its head may tell the length of what was not asked for.
+            return Err(Broken);
+        }
         head.headers.insert(header::CONTENT_LENGTH, bytes.len().into());
         let half = Ok(Frame::data(bytes.slice(..bytes.len() / 2)));
         let frames = futures::stream::iter([half, Err(s3s::StdError::from(Broken))]);
