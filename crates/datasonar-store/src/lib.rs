@@ -14,6 +14,7 @@ mod delivery;
 mod error;
 mod frontier;
 mod group;
+mod host;
 mod id;
 mod job;
 pub mod postgres;
@@ -40,6 +41,7 @@ pub use frontier::{
     Discovery, DroppedPage, FoundUrl, NewCrawl, SKIPPED_LISTED, SkipCounts, SkipReason, SkippedUrl,
     URLS_PER_CRAWL_TASK, UrlKey,
 };
+pub use host::{HostAsk, HostGrant, HostKey, HostShares, ShareHosts};
 pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, ScheduleId, SecretId};
 pub use job::{
     Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, NewWork, Page, Submission, Webhook,

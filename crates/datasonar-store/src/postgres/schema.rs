@@ -11,9 +11,10 @@ use crate::sql::unavailable;
 use crate::{Result, StoreError};
 
 /// What leads from each version to the next.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/postgres/0001_initial.sql"),
     include_str!("../migrations/postgres/0002_moving_keys.sql"),
+    include_str!("../migrations/postgres/0003_hosts.sql"),
 ];
 
 /// How often it is tried while others do the same, or the server is starting.

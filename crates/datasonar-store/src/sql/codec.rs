@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::value::text;
 use super::{Error, FromValue, Row, ToValue, Value, corrupt};
 use crate::{
-    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, JobId, JobKind, JobStatus, KeyId, Lane, Overlap,
-    ProcessId, ReplayId, ReplayStatus, Result, RunTrigger, ScheduleId, SecretId, SkipReason, Trigger, UrlKey,
+    AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, HostKey, JobId, JobKind, JobStatus, KeyId, Lane,
+    Overlap, ProcessId, ReplayId, ReplayStatus, Result, RunTrigger, ScheduleId, SecretId, SkipReason, Trigger, UrlKey,
 };
 
 macro_rules! ids {
@@ -49,6 +49,12 @@ macro_rules! names {
 }
 
 names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus, SkipReason, Overlap, RunTrigger);
+
+impl ToValue for HostKey {
+    fn value(&self) -> super::Result<Value<'_>> {
+        self.0.value()
+    }
+}
 
 impl ToValue for UrlKey {
     fn value(&self) -> super::Result<Value<'_>> {

@@ -17,6 +17,7 @@ mod due;
 mod fair;
 mod finish;
 mod frontier;
+mod hosts;
 mod jobs;
 mod replay;
 mod schedules;
@@ -35,10 +36,11 @@ use crate::group::Joint;
 use crate::sql::Connection;
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask, Job,
-    JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest, Page, Renewal, Replay,
-    ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope, Secret, Selection, Setup,
-    SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey, Usage, UsageSample, Verdict,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask,
+    HostGrant, HostShares, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret,
+    NewTest, Page, Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope,
+    Secret, Selection, Setup, ShareHosts, SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey, Usage, UsageSample,
+    Verdict,
 };
 
 /// A database that runs steps.
@@ -58,6 +60,13 @@ pub(crate) trait Engine: Send + Sync + 'static {
     where
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T> + Send + 'static;
+}
+
+#[async_trait]
+impl<E: Engine> HostShares for E {
+    async fn share_hosts(&self, share: ShareHosts) -> Result<Vec<HostGrant>> {
+        self.write(move |c| hosts::share(c, &share)).await
+    }
 }
 
 #[async_trait]

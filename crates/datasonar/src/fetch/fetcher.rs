@@ -81,6 +81,11 @@ impl Fetcher {
         }
     }
 
+    /// Enters hosts by these gates, in place of its own.
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts, ..self }
+    }
+
     /// Gets a URL, trying again after transient failures (no connection, a broken one, 429 and most 5xx).
     pub async fn fetch(&self, fetch: Fetch<'_>) -> Outcome {
         let host = fetch.url.host_str().unwrap_or_default();

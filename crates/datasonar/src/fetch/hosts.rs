@@ -2,15 +2,15 @@
 //!
 //! The operator's limits are never passed, a caller may ask for a larger gap, and a host that says it is overloaded (429 or
 //! 503) is left alone for as long as it asks, then gets requests further apart, until it answers well again.
-//! The counting is this process's own. (Holding the limits over several processes is a matter of leasing hosts, which
-//! comes with the store for several machines.)
+//! The counting is this process's own; where several share a store, how far it may count is asked for ([`super::sharing`]).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, task::Poll, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
+use super::sharing::{Claim, Claims, Shares, Sharing};
 use super::turns::{Turn, Turns};
 
 /// Hosts are forgotten when there are more than this many and they are idle.
@@ -27,15 +27,21 @@ const LONGEST_REST: Duration = Duration::from_secs(120);
 /// The gates of all hosts.
 #[derive(Clone, Debug)]
 pub struct Hosts {
-    gates: Arc<Mutex<HashMap<String, Arc<Gate>>>>,
-    concurrency: usize,
+    pub(super) gates: Arc<Mutex<HashMap<String, Arc<Gate>>>>,
+    pub(super) concurrency: usize,
     delay: Duration,
+    /// Where other processes fetch from the same hosts.
+    pub(super) sharing: Option<Arc<Sharing>>,
 }
 
 #[derive(Debug)]
-struct Gate {
-    turns: Turns,
+pub(super) struct Gate {
+    pub(super) turns: Turns,
     pace: Mutex<Pace>,
+    /// What is held of a host that is shared.
+    pub(super) claim: Claims,
+    /// Rung when something was granted.
+    pub(super) granted: Notify,
 }
 
 #[derive(Debug)]
@@ -51,13 +57,23 @@ struct Pace {
 impl Hosts {
     /// Lets `concurrency` requests to a host run at once, and begin at least `delay` apart.
     pub fn new(concurrency: usize, delay: Duration) -> Self {
-        Self { gates: Arc::default(), concurrency, delay }
+        Self { gates: Arc::default(), concurrency, delay, sharing: None }
+    }
+
+    /// As [`new`](Self::new), over all processes that `shares` shares hosts out to. [`keep_sharing`](Self::keep_sharing) must be running for
+    /// anything to be let in.
+    pub fn shared(concurrency: usize, delay: Duration, shares: Arc<dyn Shares>) -> Self {
+        let sharing = Sharing { shares, bell: Notify::new() };
+        Self { sharing: Some(Arc::new(sharing)), ..Self::new(concurrency, delay) }
     }
 
     /// Waits until a request to `host` may begin, at least `gap` before the next. The host is busy with it until the turn
     /// is dropped.
     pub async fn enter(&self, host: &str, lane: Uuid, gap: Duration) -> Turn {
         let gate = self.gate(host);
+        if let Some(sharing) = &self.sharing {
+            return self.enter_shared(&gate, sharing, lane, gap).await;
+        }
         let turn = gate.turns.take(lane).await;
         loop {
             let start = {
@@ -72,6 +88,29 @@ impl Hosts {
             // Another may be quicker; and meanwhile the host may ask for more.
             tokio::time::sleep_until(start).await;
         }
+    }
+
+    async fn enter_shared(&self, gate: &Gate, sharing: &Sharing, lane: Uuid, gap: Duration) -> Turn {
+        let mut turn = std::pin::pin!(gate.turns.take(lane));
+        let turn = match futures::poll!(&mut turn) {
+            Poll::Ready(turn) => turn,
+            Poll::Pending => {
+                sharing.bell.notify_one();
+                turn.await
+            }
+        };
+        let gap = loop {
+            let (next, gap) = {
+                let pace = gate.pace.lock();
+                (pace.next, self.delay.max(gap).max(pace.gap))
+            };
+            if next <= Instant::now() {
+                break gap;
+            }
+            tokio::time::sleep_until(next).await;
+        };
+        gate.start(gap, sharing).await;
+        turn
     }
 
     /// Learns that a host gave an answer that may mean overload, or a page that is broken: two in a row mean overload.
@@ -92,7 +131,11 @@ impl Hosts {
         let gate = self.gate(host);
         let mut pace = gate.pace.lock();
         pace.gap = (pace.gap * 2).clamp(FIRST_GAP, LARGEST_GAP);
-        pace.next = pace.next.max(Instant::now() + rest.min(LONGEST_REST).max(pace.gap));
+        let rest = rest.min(LONGEST_REST).max(pace.gap);
+        pace.next = pace.next.max(Instant::now() + rest);
+        if let Some(sharing) = &self.sharing {
+            gate.rest(rest, sharing);
+        }
     }
 
     /// Learns that a host gave an answer that is none of overload.
@@ -111,12 +154,12 @@ impl Hosts {
         }
         if gates.len() >= REMEMBERED {
             let now = Instant::now();
-            gates.retain(|_, gate| {
-                Arc::strong_count(gate) > 1 || !gate.turns.is_idle(self.concurrency) || gate.pace.lock().next > now
-            });
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.turns.is_idle() || gate.pace.lock().next > now);
         }
         let pace = Mutex::new(Pace { next: Instant::now(), gap: Duration::ZERO, doubts: 0 });
-        let gate = Arc::new(Gate { turns: Turns::new(self.concurrency), pace });
+        let permits = if self.sharing.is_some() { 0 } else { self.concurrency };
+        let (claim, granted) = (Mutex::new(Claim::default()), Notify::new());
+        let gate = Arc::new(Gate { turns: Turns::new(permits), pace, claim, granted });
         gates.insert(host.to_owned(), gate.clone());
         gate
     }

@@ -19,10 +19,14 @@ use datasonar_net::{AddressPolicy, Client, ClientError, ClientOptions, Dial, Res
 use datasonar_store::{ProcessId, Store, StoreError};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 pub use bytes::{BytesError, open_blobs};
 pub use first_start::FirstKeys;
+use neighbours::SharedHosts;
 pub use rows::{Rows, RowsError, Version};
 
 use crate::{
@@ -33,7 +37,7 @@ use crate::{
     config::{Role, Settings},
     crawl::{SitemapReader, Sites},
     crypto::{CryptoError, Sealer},
-    fetch::{FetchSettings, Fetcher, Robots},
+    fetch::{FetchSettings, Fetcher, Hosts, Robots},
     jobs::{Jobs, Results, Terms},
     mapper::Mapper,
     roles::{
@@ -130,6 +134,8 @@ pub struct Server {
     pub first_keys: Option<FirstKeys>,
     /// Its parts.
     pub app: App,
+    /// Goes on while the roles finish what is open: they need hosts to the last.
+    _sharing: AbortOnDropHandle<()>,
     health: Health,
     rows: Rows,
     loops: TaskTracker,
@@ -163,12 +169,14 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
 
     let health = Health::default();
-    let app = build(settings, address, rows.store(), blobs, &seams, &health)?;
+    let hosts = hosts(&settings, &rows, &seams);
+    let app = build(settings, address, rows.store(), blobs, &seams, &health, hosts.clone())?;
     let first_keys = first_start::set_up(&app).await?;
     let server = Server {
         address,
         first_keys,
         app,
+        _sharing: AbortOnDropHandle::new(tokio::spawn(async move { hosts.keep_sharing().await })),
         health,
         rows,
         loops: TaskTracker::new(),
@@ -190,6 +198,7 @@ fn build(
     blobs: Blobs,
     seams: &Seams,
     health: &Health,
+    hosts: Hosts,
 ) -> Result<App, StartError> {
     let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let policy = AddressPolicy::allowing(settings.allow_private_networks.clone());
@@ -205,6 +214,7 @@ fn build(
         },
         seams.ids.clone(),
     );
+    let fetcher = fetcher.with_hosts(hosts);
     let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
     let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
     let scraper = Scraper::new(ScraperParts {
@@ -254,6 +264,19 @@ fn build(
         policy,
         wake,
     })
+}
+
+/// What keeps to the limits of hosts: over all processes, where several share the store.
+fn hosts(settings: &Settings, rows: &Rows, seams: &Seams) -> Hosts {
+    let (concurrency, delay) = (settings.fetch_per_host_concurrency, settings.fetch_per_host_delay);
+    match rows {
+        Rows::Embedded(_) => Hosts::new(concurrency, delay),
+        Rows::Shared(store) => {
+            let owner = ProcessId(seams.ids.uuid());
+            let (store, clock) = (store.clone(), seams.clock.clone());
+            Hosts::shared(concurrency, delay, Arc::new(SharedHosts { owner, store, clock, concurrency }))
+        }
+    }
 }
 
 /// The bounds of a request's options.
