@@ -9,8 +9,8 @@ use rustls_pki_types::CertificateDer;
 ///
 /// # Errors
 /// When the cryptography does not offer what TLS needs.
-pub fn verifying_tls() -> Result<Arc<ClientConfig>, rustls::Error> {
-    let mut config = ClientConfig::clone(&Tls::new(&[])?.http1);
+pub fn verifying_tls(extra_roots: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = ClientConfig::clone(&Tls::new(extra_roots)?.http1);
     config.alpn_protocols.clear();
     Ok(Arc::new(config))
 }

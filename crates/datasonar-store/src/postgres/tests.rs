@@ -48,6 +48,28 @@ async fn processes_that_start_at_once_make_one_schema() {
     }
 }
 
+/// While processes are upgraded one by one, one of the version before may start again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_schema_is_worked_with_if_it_says_that_this_can_be() {
+    let (name, connector) = database().await;
+    PostgresStore::open(connector.clone()).await.unwrap().close().await;
+    let newer = |readable_by: u32| {
+        let (url, sql) = (
+            format!("{}/{name}", server()),
+            format!(
+                "INSERT INTO datasonar.schema_version (version, readable_by) VALUES (9{readable_by}, {readable_by})"
+            ),
+        );
+        tokio::task::spawn_blocking(move || {
+            postgres::Client::connect(&url, postgres::NoTls).unwrap().batch_execute(&sql).unwrap()
+        })
+    };
+    newer(PostgresStore::LATEST).await.unwrap();
+    PostgresStore::open(connector.clone()).await.unwrap().ping().await.unwrap();
+    newer(PostgresStore::LATEST + 1).await.unwrap();
+    assert!(matches!(PostgresStore::open(connector).await, Err(crate::StoreError::Conflict(_))));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_never_share_a_task() {
     let (_, connector) = database().await;
@@ -149,6 +171,45 @@ async fn the_time_is_the_servers() {
     let before = store.time().await.unwrap();
     assert!(before.as_second() > 1_700_000_000);
     assert!(store.time().await.unwrap() >= before);
+}
+
+/// The test server gets a certificate for `localhost`; connections that ask for encryption verify it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_encrypted_and_its_server_verified_when_the_url_asks_for_it() {
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut terms = rcgen::CertificateParams::new([]).unwrap();
+    terms.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = terms.self_signed(&authority).unwrap();
+    let issuer = rcgen::Issuer::from_params(&terms, &authority);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let terms = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = terms.signed_by(&key, &issuer).unwrap();
+    let trusting = |roots: &[rustls::pki_types::CertificateDer<'static>]| {
+        let mut store = rustls::RootCertStore::empty();
+        store.add_parsable_certificates(roots.iter().cloned());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_root_certificates(store).with_no_client_auth())
+    };
+
+    // The server reads the files itself, as whoever it runs as, from its own folder.
+    let (name, _) = database().await;
+    for (file, pem) in [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())] {
+        let lines = pem.trim().replace('\n', "', '");
+        administer(format!("COPY (SELECT unnest(ARRAY['{lines}'])) TO PROGRAM 'umask 077; cat > {file}'")).await;
+    }
+    administer("ALTER SYSTEM SET ssl = on".to_owned()).await;
+    administer("SELECT pg_reload_conf()".to_owned()).await;
+
+    let url = |mode: &str| format!("{}/{name}?sslmode={mode}", server().replace("127.0.0.1", "localhost"));
+    let open = |mode, roots: &[_]| PostgresStore::open(Connector::new(&url(mode), Some(trusting(roots))).unwrap());
+    let store = open("require", &[root.der().clone()]).await.unwrap();
+    let encrypted = "SELECT CAST(ssl AS TEXT) AS ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let read = |c: &Connection| Ok(c.prepare(encrypted).query_row(params![], |row| row.get::<_, String>("ssl"))?);
+    assert_eq!(store.read(read).await.unwrap(), "true");
+    assert!(matches!(open("require", &[]).await, Err(crate::StoreError::Unavailable(_))), "an unknown authority");
+    assert_eq!(open("disable", &[]).await.unwrap().read(read).await.unwrap(), "false");
 }
 
 #[test]

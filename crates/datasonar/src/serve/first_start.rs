@@ -2,9 +2,10 @@
 
 use datasonar_store::{Account, AccountId, Environment, KeyId, NewKey, NewSecret, Scope, SecretId, Setup, StoreError};
 
+use super::StartError;
 use crate::{
     app::App,
-    crypto::{api_key_prefix, new_api_key, new_webhook_secret, sha256},
+    crypto::{CryptoError, api_key_prefix, new_api_key, new_webhook_secret, sha256},
 };
 
 /// The keys that were made, to be shown this once.
@@ -43,4 +44,23 @@ pub(super) async fn set_up(app: &App) -> Result<Option<FirstKeys>, StoreError> {
     let was_empty = app.store.set_up(setup).await?;
     let [production, sandbox] = texts;
     Ok(was_empty.then_some(FirstKeys { production, sandbox }))
+}
+
+/// Checks that this process has the key that the store's secrets are sealed with: with another it could sign nothing, and the processes
+/// beside it could not open what it seals.
+pub(super) async fn check_key(app: &App) -> Result<(), StartError> {
+    let account = app.store.account(None).await?.id;
+    for environment in [Environment::Production, Environment::Sandbox] {
+        let scope = Scope { account, environment };
+        if let Some(newest) = app.store.secrets(scope, app.clock.now()).await?.first() {
+            match app.sealer.open(scope, newest.id, &newest.sealed) {
+                Err(error @ CryptoError::OtherKey { .. }) => return Err(StartError::OtherKey(error)),
+                Err(error) => {
+                    tracing::error!(%error, secret = %newest.id, "a webhook secret cannot be used; rotate it")
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+    Ok(())
 }

@@ -121,6 +121,9 @@ pub enum StartError {
     /// ENCRYPTION_KEY is not one.
     #[error("ENCRYPTION_KEY: {0}")]
     Key(#[from] CryptoError),
+    /// ENCRYPTION_KEY is not the store's.
+    #[error("{0}; give every server of a store the key that its first one had")]
+    OtherKey(#[source] CryptoError),
     /// The HTTP client cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -172,6 +175,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     let hosts = hosts(&settings, &rows, &seams);
     let app = build(settings, address, rows.store(), blobs, &seams, &health, hosts.clone())?;
     let first_keys = first_start::set_up(&app).await?;
+    first_start::check_key(&app).await?;
     let server = Server {
         address,
         first_keys,

@@ -8,6 +8,9 @@ use datasonar_store::{
     sqlite::{SqliteStore, Threading},
 };
 
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use url::Url;
+
 use crate::config::Settings;
 
 /// Why there is no store.
@@ -16,6 +19,17 @@ pub enum RowsError {
     /// DATABASE_URL names none.
     #[error("DATABASE_URL is {0}")]
     Url(#[from] ConnectorError),
+    /// The authorities that DATABASE_URL names cannot be read.
+    #[error("DATABASE_URL: sslrootcert {path} cannot be read as PEM certificates: {reason}")]
+    Roots {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// Connections cannot be encrypted.
+    #[error("connections to the database cannot be encrypted: {0}")]
+    Tls(String),
     /// There is none in the data directory.
     #[error("there is no store in {0}; `datasonar serve` makes one, --data-dir names another place")]
     Missing(String),
@@ -48,7 +62,7 @@ impl Rows {
     /// When it is not named rightly, or cannot be opened.
     pub async fn open(settings: &Settings) -> Result<Self, RowsError> {
         match &settings.database_url {
-            Some(url) => Ok(Self::Shared(PostgresStore::open(Connector::new(url, tls())?).await?)),
+            Some(url) => Ok(Self::Shared(PostgresStore::open(connector(url)?).await?)),
             None => {
                 let path = settings.data_dir.join("datasonar.db");
                 Ok(Self::Embedded(SqliteStore::open(&path, Threading::Pool).await?))
@@ -73,10 +87,9 @@ impl Rows {
     /// When it is not named rightly, or cannot be read.
     pub async fn version(settings: &Settings) -> Result<Version, RowsError> {
         Ok(match &settings.database_url {
-            Some(url) => Version {
-                found: PostgresStore::version(Connector::new(url, tls())?).await?,
-                latest: PostgresStore::LATEST,
-            },
+            Some(url) => {
+                Version { found: PostgresStore::version(connector(url)?).await?, latest: PostgresStore::LATEST }
+            }
             None => Version {
                 found: SqliteStore::version(&settings.data_dir.join("datasonar.db")).await?,
                 latest: SqliteStore::LATEST,
@@ -109,7 +122,49 @@ impl Rows {
     }
 }
 
-/// How a connection to the database is encrypted, where its URL asks for that.
-fn tls() -> Option<Arc<rustls::ClientConfig>> {
-    datasonar_net::verifying_tls().ok()
+/// What connects to a database. Of its URL, `sslmode=require` and the stricter `verify-ca` and `verify-full` of libpq mean the same: encrypted,
+/// with a certificate for the host's name of an authority that Mozilla trusts or that is in the file `sslrootcert`.
+fn connector(text: &str) -> Result<Connector, RowsError> {
+    let Ok(mut url) = Url::parse(text) else { return Ok(Connector::new(text, None)?) };
+    let mut roots = Vec::new();
+    let mut terms = Vec::new();
+    for (name, value) in url.query_pairs() {
+        match (&*name, &*value) {
+            ("sslrootcert", path) => {
+                let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+                let read = read.map_err(|error| error.to_string());
+                roots = read
+                    .and_then(|read| if read.is_empty() { Err("it has none".to_owned()) } else { Ok(read) })
+                    .map_err(|reason| RowsError::Roots { path: path.to_owned(), reason })?;
+            }
+            ("sslmode", "verify-ca" | "verify-full") => terms.push(("sslmode".to_owned(), "require".to_owned())),
+            _ => terms.push((name.into_owned(), value.into_owned())),
+        }
+    }
+    if terms.is_empty() {
+        url.set_query(None);
+    } else {
+        url.query_pairs_mut().clear().extend_pairs(&terms);
+    }
+    let tls = datasonar_net::verifying_tls(&roots).map_err(|error| RowsError::Tls(error.to_string()))?;
+    Ok(Connector::new(url.as_str(), Some(tls))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_terms_of_encryption_are_read_from_the_url() {
+        let told = |url: &str| connector(url).err().map(|error| error.to_string());
+        assert_eq!(told("postgres://a:b@db.example/datasonar"), None);
+        assert_eq!(told("postgres://a:b@db.example/datasonar?sslmode=verify-full&connect_timeout=3"), None);
+        let missing =
+            told("postgres://a:secret@db.example/datasonar?sslmode=require&sslrootcert=/missing.pem").unwrap();
+        assert!(missing.contains("/missing.pem") && !missing.contains("secret"), "{missing}");
+        assert!(
+            told("postgres://a:secret@db.example/datasonar?sslmode=perhaps")
+                .is_some_and(|told| !told.contains("secret"))
+        );
+    }
 }

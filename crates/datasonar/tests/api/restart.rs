@@ -103,3 +103,14 @@ async fn a_data_directory_has_one_server() {
     assert!(matches!(error, datasonar::serve::StartError::InUse(_)), "{error}");
     server.finish().await;
 }
+
+/// With another key it could sign nothing.
+#[tokio::test]
+async fn a_server_with_another_key_than_its_store_does_not_start() {
+    let server = Setup::new().flag("encryption_key", &"ab".repeat(32)).start().await;
+    let refusal = server.refusal_with(|setup| setup.flag("encryption_key", &"cd".repeat(32))).await;
+    assert!(
+        refusal.contains("another ENCRYPTION_KEY") && refusal.contains("the key that its first one had"),
+        "{refusal}"
+    );
+}

@@ -16,7 +16,7 @@ use datasonar::{
     },
     clock::{Clock, Ids, ManualClock, SystemClock},
     config::Sources,
-    serve::{self, Seams},
+    serve::{self, Seams, StartError},
 };
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions};
 use datasonar_store::{
@@ -156,6 +156,10 @@ impl Setup {
     }
 
     async fn run(&self) -> serve::Server {
+        self.try_run().await.unwrap()
+    }
+
+    async fn try_run(&self) -> Result<serve::Server, StartError> {
         let sources = Sources::default().flags(self.flags.clone()).environment(self.variables.clone()).unwrap();
         let settings = sources.settings().unwrap();
         let seams = match &self.clock {
@@ -165,7 +169,7 @@ impl Setup {
             }
             None => Seams::default(),
         };
-        serve::start(settings, seams).await.unwrap()
+        serve::start(settings, seams).await
     }
 }
 
@@ -204,6 +208,13 @@ impl Server {
         let running = setup.run().await;
         assert!(running.first_keys.is_none());
         Self::new(setup, running, production, sandbox)
+    }
+
+    /// Stops it and tries to start it again with what `change` does in between; tells why it does not.
+    pub(crate) async fn refusal_with(self, change: impl FnOnce(Setup) -> Setup) -> String {
+        let Self { setup, running, .. } = self;
+        running.stop().await;
+        change(setup).try_run().await.err().expect("it starts").to_string()
     }
 
     /// Stops it. Nothing may be owed any more, and the auditor finds nothing wrong.
