@@ -32,14 +32,18 @@ use utoipa::openapi::OpenApi;
 pub use openapi::document;
 pub use webhooks::OVERLAP;
 
-use crate::app::App;
+use crate::{app::App, config::Role};
 
-/// All routes.
+/// All routes of a process: without the role `api`, only those that operators look at.
 pub fn router(app: App) -> Router {
     health::recorder();
-    let (router, document) = openapi::assemble();
+    let router = if app.settings.roles.contains(&Role::Api) {
+        let (router, document) = openapi::assemble();
+        router.merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
+    } else {
+        health::routes().into()
+    };
     router
-        .merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(CatchPanicLayer::custom(problem::panicked))

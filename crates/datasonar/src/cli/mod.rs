@@ -27,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(serve::ServeArgs),
+    /// Ask a server whether it can work, for probes
+    Health(client::HealthArgs),
     /// See it work: a local site, an HTTPS endpoint and a server, from request to callback
     Demo(demo::DemoArgs),
     /// Receive callbacks while developing, or pass them on to a program on this machine
@@ -61,6 +63,7 @@ enum Command {
 pub async fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(args).await,
+        Command::Health(args) => client::health(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::Scrape(args) => client::scrape(args).await,

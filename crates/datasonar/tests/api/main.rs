@@ -15,6 +15,7 @@ mod generated;
 mod hostile;
 mod jobs;
 mod listening;
+mod operation;
 mod outage;
 mod payloads;
 mod replays;
