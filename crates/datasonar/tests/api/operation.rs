@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::Output};
 
 use tokio::process::Command;
 
-use super::server::{Server, Setup};
+use super::server::Setup;
 
 async fn health(server: &str, flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_datasonar"));

@@ -48,19 +48,21 @@ impl Child {
     /// # Errors
     /// When it does not start, with its last words.
     pub async fn start_program(program: &Path, data_dir: &Path, variables: &[(&str, String)]) -> Result<Self> {
-        fs::create_dir_all(data_dir)?;
         for _ in 1..PORTS {
-            match Self::try_start(program, data_dir, variables).await {
+            match Self::start_at(program, data_dir, free_port()?, variables).await {
                 Err(error) if format!("{error:#}").contains("in use") => {}
                 started => return started,
             }
         }
-        Self::try_start(program, data_dir, variables).await
+        Self::start_at(program, data_dir, free_port()?, variables).await
     }
 
-    async fn try_start(program: &Path, data_dir: &Path, variables: &[(&str, String)]) -> Result<Self> {
-        // Free at this moment; whoever takes it in between makes the start fail, and another is tried.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    /// The same on this port and no other: for tests that put a server in another's place.
+    ///
+    /// # Errors
+    /// When it does not start, with its last words.
+    pub async fn start_at(program: &Path, data_dir: &Path, port: u16, variables: &[(&str, String)]) -> Result<Self> {
+        fs::create_dir_all(data_dir)?;
         let log = data_dir.join("server.log");
         let mut process = Command::new(program)
             .arg("serve")
@@ -170,6 +172,11 @@ impl Child {
         }
         Ok(())
     }
+}
+
+/// A port that is free at this moment; whoever takes it in between makes the start fail, and another is tried.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Picks the keys out of what a first start prints. Reads on to the end, so that the server can always write.
