@@ -29,7 +29,7 @@ use datasonar::cli::{
     },
 };
 use futures::future::join_all;
-use http::Method;
+use http::{HeaderMap, Method};
 use s3::S3;
 use serde_json::{Value, json};
 use tokio::{
@@ -191,7 +191,8 @@ async fn the_processes_of_the_compose_file_do_a_batch_and_are_replaced_one_by_on
     let secret = topology.run("api-1", &["secrets", "show"]).await;
     let through = client(balancer.url.clone(), &key);
     until_ready(&through).await;
-    assert!(through.json(Method::GET, "/metrics", None).await.is_err(), "metrics are for those inside");
+    let metrics = through.call(Method::GET, "/metrics", HeaderMap::new(), None).await.unwrap();
+    assert_eq!(metrics.status(), 404, "metrics are for those inside");
     for (child, (name, service)) in processes.iter().zip(&names) {
         let api = client(child.url(), &key);
         assert_eq!(api.json(Method::GET, "/v1/me", None).await.is_ok(), service.starts_with("api"), "{name}");
@@ -230,6 +231,7 @@ async fn the_processes_of_the_compose_file_do_a_batch_and_are_replaced_one_by_on
         assert_eq!(deliveries["data"].as_array().unwrap().len(), 1, "{deliveries}");
     }
     assert!(!s3.files("v1/jobs").is_empty(), "the results of jobs are in the bucket");
+    topology.run("scheduler", &["admin", "check", "--deep"]).await;
 
     // SIGTERM, and 0 from each.
     for (child, (name, _)) in processes.iter_mut().zip(&names) {
