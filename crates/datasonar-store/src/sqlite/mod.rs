@@ -10,6 +10,7 @@
 //! **What it does not do.** It mints no ids and reads no clock. It does not wait for rows to appear: whoever needs work
 //! polls. It holds no foreign keys and no triggers: what belongs together is written together, here.
 
+mod copy;
 mod fault;
 mod readers;
 mod schema;

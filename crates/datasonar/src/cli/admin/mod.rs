@@ -1,5 +1,6 @@
 //! `datasonar admin`: what an operator does to a store, beside its servers or without any.
 
+mod backup;
 mod check;
 mod migrate;
 
@@ -12,6 +13,8 @@ use clap::Subcommand;
 pub(super) enum AdminCommand {
     /// Bring the schema of the store up to date, as the start of a server does
     Migrate(migrate::MigrateArgs),
+    /// Copy an embedded store, while a server works on it
+    Backup(backup::BackupArgs),
     /// Look whether all that must be true of the store is, without changing anything
     Check(check::CheckArgs),
 }
@@ -19,6 +22,7 @@ pub(super) enum AdminCommand {
 pub(super) async fn run(command: AdminCommand) -> Result<ExitCode> {
     match command {
         AdminCommand::Migrate(args) => migrate::run(args).await,
+        AdminCommand::Backup(args) => backup::run(args).await,
         AdminCommand::Check(args) => check::run(args).await,
     }
 }
