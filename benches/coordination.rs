@@ -62,8 +62,10 @@ fn job(tasks: u64) -> NewJob {
 /// Works until nothing is left or it is told to stop; counts.
 async fn work(store: Arc<dyn Store>, done: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
     let owner = process();
+    let begin = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        let claimed = store.claim_tasks(ClaimTasks { owner, now: at(0), ..claiming(CLAIMED) }).await.unwrap();
+        let claimed =
+            store.claim_tasks(ClaimTasks { owner, now: at(0) + begin.elapsed(), ..claiming(CLAIMED) }).await.unwrap();
         if claimed.is_empty() {
             return;
         }

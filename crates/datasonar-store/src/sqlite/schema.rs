@@ -15,13 +15,14 @@ use crate::sql::{corrupt, unavailable};
 use crate::{Result, StoreError, group};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.
-pub(super) const STEPS: [&str; 6] = [
+pub(super) const STEPS: [&str; 7] = [
     include_str!("../migrations/sqlite/0001_initial.sql"),
     include_str!("../migrations/sqlite/0002_lanes_and_replays.sql"),
     include_str!("../migrations/sqlite/0003_crawls.sql"),
     include_str!("../migrations/sqlite/0004_schedules.sql"),
     include_str!("../migrations/sqlite/0005_moving_keys.sql"),
     include_str!("../migrations/sqlite/0006_hosts.sql"),
+    include_str!("../migrations/sqlite/0007_lapsed.sql"),
 ];
 
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(STEPS.map(M::up).to_vec()));

@@ -14,7 +14,7 @@ use super::accounts::scope;
 use super::fair::{self, Candidate, Candidates, Grant};
 use super::frontier;
 use super::jobs::current;
-use super::tasks::{add_runnable, take_back};
+use super::tasks::{add_runnable, expect_lapse, take_back};
 use crate::sql::codec::{Millis, later, unsigned};
 use crate::sql::corrupt;
 use crate::{
@@ -165,6 +165,7 @@ fn lease(connection: &Connection, claim: &ClaimTasks, claimed: &[ClaimedTask]) -
     const UPDATE: &str = "UPDATE tasks SET state = 'leased', epoch = epoch + 1, owner = ?, lease_expires_at = ?
         WHERE job = ? AND seq = ?";
     let expires_at = later(claim.now, claim.lease);
+    expect_lapse(connection, expires_at)?;
     let update = connection.prepare(UPDATE);
     for task in claimed {
         update.run(params![claim.owner, expires_at, task.lease.job, task.lease.seq])?;

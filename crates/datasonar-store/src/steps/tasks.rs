@@ -16,6 +16,8 @@ use crate::{AccountId, JobId, Renewal, Result, TaskLease};
 
 /// How many lapsed leases a claim takes back at most.
 const LAPSED: u32 = 1000;
+/// How often it is noted up to when there are none.
+const NOTED_EACH_MS: i64 = 1000;
 
 pub(super) fn renew(
     connection: &Connection,
@@ -81,14 +83,21 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
 }
 
 /// Makes tasks whose leases have run out claimable. Their epoch rises when they are claimed.
+///
+/// `meta`'s `lapsed` is a time up to which no lease is left that has run out: what lies before it in the index was given up, and is passed by.
 pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
-    const SELECT: &str =
-        "SELECT job, seq FROM tasks INDEXED BY tasks_leased WHERE state = 'leased' AND lease_expires_at <= ?
+    const SELECT: &str = "SELECT job, seq FROM tasks INDEXED BY tasks_leased WHERE state = 'leased'
+        AND lease_expires_at > (SELECT value FROM meta WHERE name = 'lapsed') AND lease_expires_at <= ?
         ORDER BY lease_expires_at LIMIT ?";
     const UPDATE: &str = "UPDATE tasks SET state = 'pending' WHERE job = ? AND seq = ?";
+    const LAPSED_UP_TO: &str = "UPDATE meta SET value = ?1 WHERE name = 'lapsed' AND value < ?2";
     let read = |row: &Row| Ok((row.get::<_, JobId>(0)?, row.get::<_, u32>(1)?));
     let select = connection.prepare(SELECT);
     let lapsed: Vec<_> = select.query_map(params![Millis(now), LAPSED], read)?;
+    if lapsed.len() < LAPSED as usize {
+        let now = now.as_millisecond();
+        connection.prepare(LAPSED_UP_TO).run(params![now, now - NOTED_EACH_MS])?;
+    }
     let update = connection.prepare(UPDATE);
     let mut by_job = BTreeMap::<JobId, i64>::new();
     for (job, seq) in lapsed {
@@ -96,6 +105,13 @@ pub(super) fn take_back(connection: &Connection, now: Timestamp) -> Result<()> {
         *by_job.entry(job).or_default() += 1;
     }
     by_job.into_iter().try_for_each(|(job, tasks)| add_claimable(connection, job, tasks))
+}
+
+/// Sees to it that a lease which ends at this time is found when it has run out: clocks may differ by more than a lease.
+pub(super) fn expect_lapse(connection: &Connection, expires_at: Millis) -> Result<()> {
+    const UPDATE: &str = "UPDATE meta SET value = ?1 - 1 WHERE name = 'lapsed' AND value >= ?1";
+    connection.prepare(UPDATE).run([expires_at])?;
+    Ok(())
 }
 
 /// Adds to the number of a job's claimable tasks, which may be any of its tasks. But for claiming, the only place that changes it, since the
