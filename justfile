@@ -20,6 +20,10 @@ serve *args:
 bench *args:
     cargo bench -p datasonar {{args}}
 
+# Faults of machines, disks, databases and clocks, done to real processes, in large.
+faults *rounds:
+    scripts/faults {{rounds}}
+
 # Accept the changed snapshots after looking at them.
 bless:
     INSTA_UPDATE=always cargo test --workspace --locked

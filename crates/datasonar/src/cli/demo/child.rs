@@ -112,6 +112,11 @@ impl Child {
             .with_context(|| format!("the server is not ready after {WITHIN:?}:\n{}", last_words(&self.log)))?
     }
 
+    /// Its process, while it runs: for tests that stop and continue it.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Where it listens.
     pub fn url(&self) -> Url {
         format!("http://127.0.0.1:{}/", self.port).parse().expect("an address and a port make a URL")
