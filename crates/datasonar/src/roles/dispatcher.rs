@@ -4,7 +4,7 @@
 //! [`super::attempt`]'s. Leases are renewed for as long as an attempt is under way, so that no other makes one at the same
 //! time however long it takes.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use datasonar_store::{ClaimDeliveries, ClaimedDelivery, DeliveryLease, ProcessId, Store};
 use parking_lot::Mutex;
@@ -66,7 +66,7 @@ pub struct Dispatcher {
     /// Rung when a slot was given back.
     freed: Arc<Notify>,
     /// The deliveries that are held, and how to break their attempts off.
-    open: Arc<Mutex<HashMap<DeliveryLease, CancellationToken>>>,
+    open: Arc<Mutex<BTreeMap<DeliveryLease, CancellationToken>>>,
 }
 
 impl Dispatcher {
@@ -101,6 +101,7 @@ impl Dispatcher {
             while !stop.is_cancelled() {
                 let has_room = self.claim(&mut attempts, &stop).await;
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     () = self.freed.notified() => {}
                     () = self.parts.wake.deliveries().notified() => {}
@@ -205,6 +206,7 @@ impl Dispatcher {
             std::future::pending().await
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(POLL) => {}
             () = due => {}
         }

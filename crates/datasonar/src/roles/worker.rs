@@ -6,7 +6,7 @@
 //! starts at once in the middle of a batch.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -57,7 +57,7 @@ pub struct WorkerParts {
 /// The worker.
 pub struct Worker {
     parts: WorkerParts,
-    open: Arc<Mutex<HashMap<TaskLease, Held>>>,
+    open: Arc<Mutex<BTreeMap<TaskLease, Held>>>,
     /// URLs of open tasks that have no result yet.
     waiting: Arc<AtomicUsize>,
 }
@@ -85,6 +85,7 @@ impl Worker {
             while !stop.is_cancelled() {
                 let is_full = self.claim(&mut tasks).await;
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     _ = tasks.join_next(), if !tasks.is_empty() => {}
                     () = self.parts.wake.tasks().notified() => {}
@@ -100,7 +101,7 @@ impl Worker {
 
     /// Claims what there is room for. Tells whether there may be more than it took.
     async fn claim(&self, tasks: &mut JoinSet<()>) -> bool {
-        let held = self.open.lock().keys().fold(HashMap::<JobId, u32>::new(), |mut held, lease| {
+        let held = self.open.lock().keys().fold(BTreeMap::<JobId, u32>::new(), |mut held, lease| {
             *held.entry(lease.job).or_default() += 1;
             held
         });
@@ -166,6 +167,7 @@ impl Worker {
     async fn heartbeat(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(HEARTBEAT) => {}
                 () = self.parts.wake.leases().notified() => {}
