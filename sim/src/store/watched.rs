@@ -1,0 +1,72 @@
+//! The calls whose effect the oracle hears of, and where the engine can be broken on purpose.
+
+use datasonar_store::*;
+use jiff::Timestamp;
+
+use super::{FaultyStore, Mutation, mutation};
+
+impl FaultyStore {
+    pub(super) async fn watch_claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>> {
+        let claimed = self.rows.store.claim_tasks(claim).await;
+        if let Ok(claimed) = &claimed {
+            self.world.oracle().claimed_tasks(&self.host.name, claimed);
+        }
+        claimed
+    }
+
+    pub(super) async fn watch_finish_task(&self, finish: FinishTask) -> Result<Finish> {
+        let store = &self.rows.store;
+        let finished = match self.rows.mutation {
+            Some(Mutation::NoEpochCheck) => mutation::finish_task_unfenced(self, finish.clone()).await,
+            Some(Mutation::DeliveryApart) => mutation::finish_task_apart(self, finish.clone()).await,
+            _ => store.finish_task(finish.clone()).await,
+        };
+        if let Ok(finished) = &finished {
+            self.world.oracle().finished_task(&self.host.name, &finish, *finished);
+        }
+        finished
+    }
+
+    pub(super) async fn watch_submit_test(&self, test: NewTest) -> Result<ClaimedDelivery> {
+        let claimed = self.rows.store.submit_test(test).await;
+        if let Ok(claimed) = &claimed {
+            self.world.oracle().claimed_deliveries(&self.host.name, std::slice::from_ref(claimed));
+        }
+        claimed
+    }
+
+    pub(super) async fn watch_claim_deliveries(&self, claim: ClaimDeliveries) -> Result<Vec<ClaimedDelivery>> {
+        let now = claim.now;
+        let claimed = self.rows.store.claim_deliveries(claim).await;
+        if let Ok(claimed) = &claimed {
+            self.world.oracle().claimed_deliveries(&self.host.name, claimed);
+            if self.rows.mutation == Some(Mutation::AttemptRecordedEarly) {
+                for delivery in claimed {
+                    mutation::record_early(self, delivery, now).await?;
+                }
+            }
+        }
+        claimed
+    }
+
+    pub(super) async fn watch_finish_attempt(
+        &self,
+        lease: DeliveryLease,
+        attempt: Attempt,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Result<()> {
+        let finished = match self.rows.mutation {
+            Some(Mutation::NoEpochCheck) => {
+                mutation::finish_attempt_unfenced(self, lease, attempt.clone(), verdict, now).await
+            }
+            // It was recorded when it was claimed.
+            Some(Mutation::AttemptRecordedEarly) => return Ok(()),
+            _ => self.rows.store.finish_attempt(lease, attempt.clone(), verdict, now).await,
+        };
+        if finished.is_ok() {
+            self.world.oracle().finished_attempt(&self.host.name, lease, &attempt, verdict);
+        }
+        finished
+    }
+}
