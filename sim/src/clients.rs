@@ -112,7 +112,7 @@ pub(crate) async fn run(clients: [Client; 2], mut dice: Dice) {
     let mut open = JoinSet::new();
     let storm = clients[0].cluster.world.weather.storm;
     let storm = u64::try_from(storm.as_millis()).expect("it is minutes");
-    let mut at = |dice: &mut Dice| dice.milliseconds(0..storm);
+    let at = |dice: &mut Dice| dice.milliseconds(0..storm);
     for number in 0..dice.of(3..9) {
         let client = dice.pick(&clients).clone();
         let (time, dice) = (at(&mut dice), dice.fork());

@@ -1,9 +1,14 @@
 //! The processes: started, killed, cut off, slowed down and started again, each built by the product's own `serve::start`.
 
-use std::{num::NonZero, sync::Arc, time::Duration};
+use std::{
+    num::NonZero,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::Router;
 use datasonar::{
+    api,
     blobs::Blobs,
     clock::Ids,
     config::{Role, Settings},
@@ -56,7 +61,8 @@ struct State {
 #[derive(Clone)]
 struct Living {
     host: Arc<Host>,
-    router: Router,
+    /// Made when somebody calls: it takes a while.
+    router: Arc<LazyLock<Router, Box<dyn FnOnce() -> Router + Send>>>,
 }
 
 impl Cluster {
@@ -145,7 +151,9 @@ impl Cluster {
                 None => {}
                 Some(Err(error)) => world.note(&host.name, format_args!("does not start: {error}")),
                 Some(Ok(server)) => {
-                    let living = Living { host: host.clone(), router: server.router.clone() };
+                    let app = server.app.clone();
+                    let router: Box<dyn FnOnce() -> Router + Send> = Box::new(move || api::router(app));
+                    let living = Living { host: host.clone(), router: Arc::new(LazyLock::new(router)) };
                     slot.state.lock().living = Some(living);
                     tokio::select! {
                         biased;
@@ -215,12 +223,13 @@ impl Cluster {
 
     /// Somebody who answers calls, if anybody does.
     pub(crate) fn anybody(&self) -> Option<(Arc<Host>, Router)> {
-        let living = self.living();
+        let mut living = self.living();
+        living.retain(|(place, _)| self.slots[*place].roles.contains(&Role::Api));
         if living.is_empty() {
             return None;
         }
         let (_, Living { host, router }) = self.world.dice().pick(&living).clone();
-        Some((host, router))
+        Some((host, LazyLock::force(&router).clone()))
     }
 
     /// Lets something happen to some process, now and then, for as long as it storms.

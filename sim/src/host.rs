@@ -1,8 +1,11 @@
 //! One process of the simulation, from its start to its death: what cuts it off, slows it down and ends it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -23,6 +26,8 @@ pub(crate) struct Host {
     store: Mutex<Cut>,
     /// Until when it cannot reach the network.
     network: Mutex<bool>,
+    /// When it was last away.
+    away_at: Mutex<Option<Instant>>,
     /// Rung when one of the two has changed. (A watch channel wakes in an order of its own chance.)
     changed: Notify,
     /// The most milliseconds that a call of the store takes.
@@ -47,6 +52,7 @@ impl Host {
             dead: CancellationToken::new(),
             store: Mutex::new(Cut::None),
             network: Mutex::new(false),
+            away_at: Mutex::new(None),
             changed: Notify::new(),
             slow_ms: AtomicU64::new(slow_ms),
         })
@@ -86,12 +92,20 @@ impl Host {
     }
 
     pub(crate) fn cut_network(&self, is_cut: bool) {
-        *self.network.lock() = is_cut;
+        let was_cut = std::mem::replace(&mut *self.network.lock(), is_cut);
+        if was_cut || is_cut {
+            *self.away_at.lock() = Some(Instant::now());
+        }
         self.changed.notify_waiters();
     }
 
     pub(crate) fn has_network(&self) -> bool {
         !*self.network.lock()
+    }
+
+    /// Whether the network was away at any time in the last while.
+    pub(crate) fn was_cut_within(&self, time: Duration) -> bool {
+        !self.has_network() || self.away_at.lock().is_some_and(|away| away.elapsed() < time)
     }
 
     /// Waits until the network is there.

@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(40 * 60 * 60);
 /// How long the clients may take, once nothing fails any more.
 const CLIENTS: Duration = Duration::from_secs(2 * 60 * 60);
 /// All processes rest when nothing is due for so long.
-const REST: Duration = Duration::from_secs(150);
+const REST: Duration = Duration::from_secs(75);
 /// After so long, orphaned blobs are old enough to be swept.
 const ORPHANED: Duration = Duration::from_secs(25 * 60 * 60);
 

@@ -91,7 +91,7 @@ impl Endpoint {
         let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
         let post = Post {
             at: world.now(),
-            host: wire.host.clone(),
+            host: wire.host.name.clone(),
             delivery: request.header("webhook-id").parse().map_err(malformed)?,
             number: request.header("x-datasonar-attempt").parse().unwrap_or(0),
             timestamp: request.header("webhook-timestamp").parse().unwrap_or(0),
@@ -100,7 +100,7 @@ impl Endpoint {
             body: 0,
         };
         let (delivery, number) = (post.delivery, post.number);
-        world.note(&self.name, format_args!("{} begins attempt {number} at {delivery}", wire.host));
+        world.note(&self.name, format_args!("{} begins attempt {number} at {delivery}", wire.host.name));
         world.oracle().post_begins(&post, wire);
         if self.kind == EndpointKind::Slow {
             tokio::time::sleep(Duration::from_secs(8)).await;
@@ -116,7 +116,7 @@ impl Endpoint {
         };
         let answered = self.answer(web, times, on).await;
         if let Ok(true) = answered {
-            world.oracle().accepted(delivery, number, &wire.host);
+            world.oracle().accepted(delivery, number, &wire.host.name);
             let done = respond(on, 204, "", b"").await;
             world.oracle().post_ended(delivery, wire);
             world.note(&self.name, format_args!("{delivery} {number} is accepted"));

@@ -50,7 +50,7 @@ pub(crate) struct Net {
 #[derive(Debug)]
 pub(crate) struct Wire {
     /// The process that made it.
-    pub(crate) host: String,
+    pub(crate) host: Arc<Host>,
     is_closed: AtomicBool,
 }
 
@@ -111,7 +111,7 @@ impl Dial for Net {
         let IpAddr::V4(ip) = address.ip() else { return Err(io::ErrorKind::NetworkUnreachable.into()) };
         let [.., kind, _, index] = ip.octets();
         let index = usize::from(index).wrapping_sub(1);
-        let wire = Arc::new(Wire { host: self.host.name.clone(), is_closed: AtomicBool::new(false) });
+        let wire = Arc::new(Wire { host: self.host.clone(), is_closed: AtomicBool::new(false) });
         let (near, far) = duplex(WIRE_BYTES);
         match (kind, address.port()) {
             (1, 80) if index < self.web.sites.len() => {

@@ -44,6 +44,9 @@ pub(crate) enum SiteKind {
     Linked(u64),
 }
 
+/// How long a fetch may take, and so may be held back: more than FETCH_TIMEOUT here.
+const HELD: Duration = Duration::from_secs(10);
+
 /// The operator's limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SiteLimits {
@@ -65,8 +68,15 @@ struct Seen {
     pages: BTreeMap<String, u32>,
     /// Requests under way.
     open: Vec<Arc<Wire>>,
-    /// When each process's last request came.
-    last: BTreeMap<String, u64>,
+    /// Each process's last request.
+    last: BTreeMap<String, Last>,
+}
+
+struct Last {
+    at: u64,
+    path: String,
+    /// It got no answer, so that it may be sent again on a fresh connection: that is the same fetch.
+    is_broken: bool,
 }
 
 type Stream = BufStream<DuplexStream>;
@@ -97,7 +107,7 @@ impl Site {
         while let Ok(Some(request)) = Request::read(&mut stream).await {
             let times = self.begin(&web, &request, &wire);
             let answered = self.answer(&web, &request, times, &mut stream).await;
-            self.end(&wire);
+            self.end(&wire, answered.is_err());
             if answered.is_err() {
                 return;
             }
@@ -106,13 +116,13 @@ impl Site {
 
     /// Takes note of a request. Tells how often its page was asked for before.
     fn begin(&self, web: &Web, request: &Request, wire: &Arc<Wire>) -> u32 {
-        let (world, host) = (&web.world, &wire.host);
+        let (world, host) = (&web.world, &wire.host.name);
         let now = world.now();
         let mut seen = self.seen.lock();
         seen.open.retain(|other| !other.is_closed());
         seen.open.push(wire.clone());
-        let at_once = seen.open.iter().filter(|other| other.host == *host).count();
-        let last = seen.last.insert(host.clone(), now);
+        let at_once = seen.open.iter().filter(|other| other.host.name == *host).count();
+        let last = seen.last.insert(host.clone(), Last { at: now, path: request.path.clone(), is_broken: false });
         let times = seen.pages.entry(request.path.clone()).or_default();
         *times += 1;
         let before = *times - 1;
@@ -123,16 +133,22 @@ impl Site {
             world.oracle().broken(Property::HostLimits, what);
         }
         // What a redirect leads to is the same fetch.
-        let gap = last.map(|last| Duration::from_millis(now - last)).filter(|_| !request.path.starts_with("/to/"));
-        if let Some(gap) = gap.filter(|gap| *gap < self.limits.delay) {
+        let is_same = |last: &Last| request.path.starts_with("/to/") || (last.is_broken && last.path == request.path);
+        let gap = last.filter(|last| !is_same(last)).map(|last| Duration::from_millis(now - last.at));
+        // What was held back by the network comes together.
+        let was_held = wire.host.was_cut_within(HELD);
+        if let Some(gap) = gap.filter(|gap| *gap < self.limits.delay && !was_held) {
             let what = format!("{host} asked {} again after {gap:?}; {:?} are allowed", self.name, self.limits.delay);
             world.oracle().broken(Property::HostLimits, what);
         }
         before
     }
 
-    fn end(&self, wire: &Arc<Wire>) {
+    fn end(&self, wire: &Arc<Wire>, is_broken: bool) {
         let mut seen = self.seen.lock();
+        if let Some(last) = seen.last.get_mut(&wire.host.name) {
+            last.is_broken = is_broken;
+        }
         if let Some(place) = seen.open.iter().position(|other| Arc::ptr_eq(other, wire)) {
             seen.open.swap_remove(place);
         }
@@ -159,12 +175,12 @@ impl Site {
                 1 => respond(on, 500, "", b"").await,
                 _ => respond(on, 503, "Retry-After: 2\r\n", b"").await,
             },
+            SiteKind::Redirecting if !path.starts_with("/to/") => {
+                respond(on, 302, &format!("Location: /to{path}\r\n"), b"").await
+            }
             SiteKind::Redirecting if number % 4 == 0 => respond(on, 302, &format!("Location: {path}\r\n"), b"").await,
             SiteKind::Redirecting if number % 4 == 1 => {
                 respond(on, 302, &format!("Location: http://{}/\r\n", super::INWARD), b"").await
-            }
-            SiteKind::Redirecting if !path.starts_with("/to/") => {
-                respond(on, 302, &format!("Location: /to{path}\r\n"), b"").await
             }
             SiteKind::Hanging => hang(on).await,
             SiteKind::Endless => {

@@ -176,8 +176,6 @@ pub enum StartError {
 pub struct Server {
     /// Where it listens, if it does.
     pub address: SocketAddr,
-    /// Answers calls.
-    pub router: Router,
     /// The keys that were made, if the store was empty.
     pub first_keys: Option<FirstKeys>,
     /// Its parts.
@@ -233,7 +231,6 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     first_start::check_key(&app).await?;
     let mut server = Server {
         address,
-        router: api::router(app.clone()),
         first_keys,
         app,
         _sharing: AbortOnDropHandle::new(tokio::spawn(async move { hosts.keep_sharing().await })),
@@ -247,7 +244,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     server.run_roles();
     server.meet_neighbours();
     if let Some(listener) = listener {
-        server.loops.spawn(http::serve(listener, server.router.clone(), server.stop.clone()));
+        server.loops.spawn(http::serve(listener, server.router(), server.stop.clone()));
         tracing::info!(%address, "listening");
     }
     Ok(server)
@@ -376,6 +373,11 @@ impl Server {
         let (clock, wake) = (self.app.clock.clone(), self.app.wake.clone());
         self.loops.spawn(neighbours::keep_time(store.clone(), clock, self.stop.clone()));
         self.loops.spawn(neighbours::exchange_notices(store.clone(), wake, self.stop.clone()));
+    }
+
+    /// Answers calls: what listens hands them to it.
+    pub fn router(&self) -> Router {
+        api::router(self.app.clone())
     }
 
     fn run_roles(&mut self) {
