@@ -28,7 +28,6 @@ const TRIES: u32 = 400;
 pub(crate) struct Client {
     cluster: Arc<Cluster>,
     key: Arc<str>,
-    is_production: bool,
 }
 
 /// A call of the API.
@@ -40,8 +39,8 @@ struct Call<'a> {
 }
 
 impl Client {
-    pub(crate) fn new(cluster: Arc<Cluster>, key: &str, is_production: bool) -> Self {
-        Self { cluster, key: key.into(), is_production }
+    pub(crate) fn new(cluster: Arc<Cluster>, key: &str) -> Self {
+        Self { cluster, key: key.into() }
     }
 
     /// Asks once. `None` when there is no answer: what became of it is not known.
@@ -120,6 +119,18 @@ pub(crate) async fn run(clients: [Client; 2], mut dice: Dice) {
             tokio::time::sleep(time).await;
             client.submit(number, dice).await;
         });
+    }
+    if dice.percent(35) {
+        // Many at once to one endpoint, more than it gets attempts at a time.
+        let (client, time) = (dice.pick(&clients).clone(), at(&mut dice) / 2);
+        let (count, endpoint) = (dice.of(9..25), client.endpoint(dice.next()));
+        for number in 0..count {
+            let (client, endpoint) = (client.clone(), endpoint.clone());
+            open.spawn(async move {
+                tokio::time::sleep(time).await;
+                client.one_of_many(number, &endpoint).await;
+            });
+        }
     }
     for _ in 0..dice.of(0..3) {
         let (client, time) = (dice.pick(&clients).clone(), at(&mut dice));
@@ -219,7 +230,7 @@ impl Client {
             return;
         };
         let id = job_id(&answer);
-        let accepted = Accepted { id, urls, crawl, has_webhook, is_production: self.is_production };
+        let accepted = Accepted { id, urls, crawl, has_webhook };
         self.cluster.world.oracle().accepted.push(accepted);
         if key.is_some() && dice.percent(40) {
             tokio::time::sleep(dice.milliseconds(10..60_000)).await;
@@ -232,6 +243,19 @@ impl Client {
         if dice.percent(20) {
             tokio::time::sleep(dice.milliseconds(10..30_000)).await;
             self.delete(&format!("/v1/jobs/{id}")).await;
+        }
+    }
+
+    async fn one_of_many(&self, number: u64, endpoint: &str) {
+        let url = format!("http://{}/many{number}", self.cluster.web.sites[0].name);
+        let body = json!({ "url": url, "webhook_url": endpoint });
+        let key = format!("many-{number}");
+        let path = "/v1/scrape/async";
+        let call = Call { method: Method::POST, path, body: Some(&body), idempotency: Some(&key) };
+        if let Some((202, answer)) = self.insist(call).await {
+            let (id, urls) = (job_id(&answer), vec![url]);
+            let accepted = Accepted { id, urls, crawl: None, has_webhook: true };
+            self.cluster.world.oracle().accepted.push(accepted);
         }
     }
 

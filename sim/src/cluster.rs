@@ -169,6 +169,7 @@ impl Cluster {
                     state.is_asked = false;
                 }
             }
+            world.oracle().deaths += u64::from(host.is_dead());
             host.dead.cancel();
             world.note(&host.name, format_args!("is gone"));
             if world.is_stormy() {
@@ -246,7 +247,7 @@ impl Cluster {
             let (place, Living { host, .. }) = self.world.dice().pick(&living).clone();
             let (way, time) = {
                 let mut dice = self.world.dice();
-                (dice.of(0..12), dice.milliseconds(500..90_000))
+                (dice.of(0..14), dice.milliseconds(500..120_000))
             };
             let note = |what: &str| self.world.note(&host.name, format_args!("{what} for {time:?}"));
             match way {
@@ -270,7 +271,12 @@ impl Cluster {
                     note("is cut off the network");
                     host.cut_network(true);
                 }
-                10 => {
+                10..12 => {
+                    note("is cut off everything");
+                    host.cut_store(Cut::Silent);
+                    host.cut_network(true);
+                }
+                12 => {
                     let off = self.draw_skew();
                     self.world.note(&host.name, format_args!("has its clock set to {off} ms"));
                     host.clock.jump_to(off);

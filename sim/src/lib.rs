@@ -1,6 +1,7 @@
 //! The deterministic simulation of the whole engine.
 
 mod blobs;
+mod check;
 mod clients;
 mod clock;
 mod cluster;
@@ -14,6 +15,7 @@ mod trace;
 mod weather;
 mod world;
 
+pub use check::{Failure, check, check_many, hunt, report};
 pub use oracle::{Property, Violation, end::Counts};
 pub use run::{Outcome, run};
 pub use store::Mutation;

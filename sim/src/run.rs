@@ -89,7 +89,7 @@ async fn simulate(seed: u64, mutation: Option<Mutation>) -> anyhow::Result<Outco
     world.set_stormy(true);
     let misfortunes = tokio::spawn(cluster.clone().misfortunes());
     let two = [&keys.production, &keys.sandbox];
-    let two = two.map(|key| Client::new(cluster.clone(), key, *key == keys.production));
+    let two = two.map(|key| Client::new(cluster.clone(), key));
     let clients = tokio::spawn(clients::run(two, dice.fork()));
     tokio::time::sleep(world.weather.storm).await;
     cluster.calm();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::AddAssign,
     sync::Arc,
 };
 
@@ -46,6 +47,18 @@ pub struct Counts {
     pub deliveries: u64,
     /// POSTs that endpoints saw.
     pub posts: u64,
+    /// Processes that died.
+    pub deaths: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.jobs += other.jobs;
+        self.pages += other.pages;
+        self.deliveries += other.deliveries;
+        self.posts += other.posts;
+        self.deaths += other.deaths;
+    }
 }
 
 impl End<'_> {
@@ -61,7 +74,10 @@ impl End<'_> {
         let store = &self.app.store;
         let accepted = std::mem::take(&mut self.world.oracle().accepted);
         let mut asked: BTreeMap<JobId, Accepted> = accepted.into_iter().map(|job| (job.id, job)).collect();
-        let mut counts = Counts { posts: self.world.oracle().posts.len() as u64, ..Counts::default() };
+        let mut counts = {
+            let oracle = self.world.oracle();
+            Counts { posts: oracle.posts.len() as u64, deaths: oracle.deaths, ..Counts::default() }
+        };
         let (mut known, mut own, runs_before) = (BTreeSet::new(), 0, asked.len() as u64);
         let mut runs = BTreeSet::new();
         for scope in self.scopes {

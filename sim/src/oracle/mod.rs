@@ -74,7 +74,6 @@ pub(crate) struct Accepted {
     pub(crate) urls: Vec<String>,
     pub(crate) crawl: Option<CrawlAsked>,
     pub(crate) has_webhook: bool,
-    pub(crate) is_production: bool,
 }
 
 /// A crawl that was asked for.
@@ -113,6 +112,8 @@ pub(crate) struct Post {
 pub(crate) struct Oracle {
     pub(crate) violations: Vec<Violation>,
     pub(crate) accepted: Vec<Accepted>,
+    /// How many processes died.
+    pub(crate) deaths: u64,
     /// Requests for a job of which no client knows what became.
     pub(crate) unsure: u64,
     tasks: BTreeMap<(JobId, u32), TaskLease>,

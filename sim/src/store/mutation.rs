@@ -26,6 +26,20 @@ pub enum Mutation {
     AttemptRecordedEarly,
 }
 
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NoEpochCheck, Self::DeliveryApart, Self::AttemptRecordedEarly];
+
+    /// As it is named on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoEpochCheck => "no-epoch-check",
+            Self::DeliveryApart => "delivery-apart",
+            Self::AttemptRecordedEarly => "attempt-recorded-early",
+        }
+    }
+}
+
 /// The rows that all processes share.
 pub(crate) struct Rows {
     pub(crate) store: Arc<SqliteStore>,
@@ -90,7 +104,8 @@ pub(super) async fn finish_attempt_unfenced(
 
 /// The job ends in one transaction; its delivery is inserted in another, before which the process may die.
 pub(super) async fn finish_task_apart(on: &FaultyStore, finish: FinishTask) -> Result<Finish> {
-    let finished = on.rows.store.finish_task(finish).await?;
+    let finished = on.rows.store.finish_task(finish.clone()).await?;
+    on.world.oracle().finished_task(&on.host.name, &finish, finished);
     if let Finish::Job { delivery: Some(delivery) } = finished {
         // Nobody sees the row in between: nothing else runs until the next wait.
         on.rows.around("CREATE TABLE IF NOT EXISTS apart AS SELECT * FROM deliveries WHERE id = ?1 AND 0", delivery);

@@ -18,7 +18,8 @@ impl FaultyStore {
         let store = &self.rows.store;
         let finished = match self.rows.mutation {
             Some(Mutation::NoEpochCheck) => mutation::finish_task_unfenced(self, finish.clone()).await,
-            Some(Mutation::DeliveryApart) => mutation::finish_task_apart(self, finish.clone()).await,
+            // It tells the oracle, too: the process may die in the middle of it.
+            Some(Mutation::DeliveryApart) => return mutation::finish_task_apart(self, finish).await,
             _ => store.finish_task(finish.clone()).await,
         };
         if let Ok(finished) = &finished {
