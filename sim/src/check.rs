@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use crate::{Mutation, Outcome, run};
+use crate::{Line, Mutation, Outcome, run};
 
 /// How much of the trace a failure shows.
 const SHOWN: usize = 60;
@@ -53,12 +53,13 @@ pub fn check(seed: u64) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// What was violated, and the end of the trace.
+/// What was violated, and the trace until it was.
 pub fn report(outcome: &Outcome) -> String {
     let mut text = String::new();
-    let tail = outcome.trace.len().saturating_sub(SHOWN);
-    for line in &outcome.trace[tail..] {
-        text.push_str(line);
+    let at = outcome.violations.first().map_or(u64::MAX, |violation| violation.at);
+    let end = outcome.trace.partition_point(|line| line.at <= at);
+    for line in &outcome.trace[end.saturating_sub(SHOWN)..end] {
+        text.push_str(&line.text);
         text.push('\n');
     }
     text.push_str("violated:\n");
@@ -73,8 +74,9 @@ fn difference(one: &Outcome, other: &Outcome) -> String {
     let place = one.trace.iter().zip(&other.trace).position(|(one, other)| one != other);
     let place = place.unwrap_or(one.trace.len().min(other.trace.len()));
     let from = place.saturating_sub(10);
-    let line = |trace: &[String]| trace.get(place).cloned().unwrap_or_else(|| "(the end)".to_owned());
-    let before = one.trace[from..place.min(one.trace.len())].join("\n");
+    let line = |trace: &[Line]| trace.get(place).map_or("(the end)", |line| line.text.as_str()).to_owned();
+    let before = one.trace[from..place.min(one.trace.len())].iter().map(|line| line.text.as_str());
+    let before = before.collect::<Vec<_>>().join("\n");
     let (one, other) = (line(&one.trace), line(&other.trace));
     format!("two runs part at line {place}:\n{before}\n  the first: {one}\n  the second: {other}")
 }

@@ -19,3 +19,4 @@ pub use check::{Failure, check, check_many, hunt, report};
 pub use oracle::{Property, Violation, end::Counts};
 pub use run::{Outcome, run};
 pub use store::Mutation;
+pub use trace::Line;

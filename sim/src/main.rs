@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
 fn one(seed: u64, mutation: Option<Mutation>) -> anyhow::Result<()> {
     let outcome = run(seed, mutation)?;
     for line in &outcome.trace {
-        println!("{line}");
+        println!("{}", line.text);
     }
     if !outcome.violations.is_empty() {
         bail!("seed {seed}: {}", report(&outcome));

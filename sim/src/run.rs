@@ -21,6 +21,7 @@ use crate::{
         end::{Counts, End},
     },
     store::{Mutation, Rows},
+    trace::Line,
     weather::Weather,
     world::World,
 };
@@ -42,7 +43,7 @@ pub struct Outcome {
     /// The promises that were broken, as they were found.
     pub violations: Vec<Violation>,
     /// What happened, line by line.
-    pub trace: Vec<String>,
+    pub trace: Vec<Line>,
     /// A hash of all that the trace is about.
     pub hash: u64,
     /// How much there was.

@@ -6,25 +6,42 @@ use std::{
     hash::Hasher,
 };
 
-/// How much of an argument a line shows. All of it counts for the hash.
-const SHOWN: usize = 240;
+/// How much of a call's arguments a line shows, and of its answer. All of it counts for the hash.
+const ARGS_SHOWN: usize = 200;
+const SHOWN: usize = 160;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When, in milliseconds since the simulation began.
+    pub at: u64,
+    /// What.
+    pub text: String,
+}
 
 /// The lines, and a hash of all that they are about.
 #[derive(Default)]
 pub(crate) struct Trace {
-    pub(crate) lines: Vec<String>,
+    pub(crate) lines: Vec<Line>,
     hash: DefaultHasher,
 }
 
 impl Trace {
     pub(crate) fn note(&mut self, at: u64, who: &str, what: fmt::Arguments<'_>) {
         let mut line = format!("{:>10}.{:03}s {who:<8} ", at / 1_000, at % 1_000);
-        let shown = line.len() + SHOWN;
-        let mut text = Text { line: &mut line, left: shown, hash: &mut self.hash };
+        let mut text = Text { line: &mut line, left: ARGS_SHOWN, hash: &mut self.hash };
         write!(text, "{what}").expect("text can be written to memory");
         self.hash.write_u64(at);
         self.hash.write(who.as_bytes());
-        self.lines.push(line);
+        self.lines.push(Line { at, text: line });
+    }
+
+    /// Adds to the last line.
+    pub(crate) fn add(&mut self, what: fmt::Arguments<'_>) {
+        if let Some(line) = self.lines.last_mut() {
+            let mut text = Text { line: &mut line.text, left: SHOWN, hash: &mut self.hash };
+            write!(text, "{what}").expect("text can be written to memory");
+        }
     }
 
     pub(crate) fn hash(&self) -> u64 {

@@ -22,6 +22,8 @@ pub(crate) struct Weather {
     pub(crate) blob_fails: u64,
     /// A name is not resolved, or a connection not made.
     pub(crate) net_fails: u64,
+    /// A process that has just claimed something is cut off, for longer than a lease.
+    pub(crate) ambush: u64,
     /// The least and the most milliseconds between two misfortunes of processes (death, cut, jump).
     pub(crate) misfortune_ms: (u64, u64),
     /// The most milliseconds that a clock is off.
@@ -44,6 +46,7 @@ impl Weather {
             late: rate() * 2,
             blob_fails: rate() * 4,
             net_fails: rate() * 2,
+            ambush: *dice.pick(&[0, 20_000, 100_000, 300_000]),
             misfortune_ms: *dice.pick(&[(1_000, 8_000), (3_000, 20_000), (10_000, 60_000)]),
             skew_ms: *dice.pick(&[0, 200, 2_000]),
             call_ms: *dice.pick(&[1, 3, 20]),

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::{dice::Dice, oracle::Oracle, trace::Trace, weather::Weather};
+use crate::{dice::Dice, oracle::Oracle, trace::{Line, Trace}, weather::Weather};
 
 /// A simulation that takes more lines than this goes round in circles.
 const MOST_LINES: usize = 400_000;
@@ -35,7 +35,7 @@ impl World {
             weather,
             dice: Mutex::new(dice),
             trace: Mutex::default(),
-            oracle: Mutex::default(),
+            oracle: Mutex::new(Oracle::new(Instant::now())),
             is_stormy: AtomicBool::new(false),
         })
     }
@@ -52,8 +52,14 @@ impl World {
         assert!(trace.lines.len() < MOST_LINES, "the simulation goes round in circles: {MOST_LINES} lines");
     }
 
+    /// Takes note of a call with its answer.
+    pub(crate) fn note_call(&self, who: &str, call: fmt::Arguments<'_>, answer: fmt::Arguments<'_>) {
+        self.note(who, call);
+        self.trace.lock().add(answer);
+    }
+
     /// Takes the lines, and the hash of all that they are about.
-    pub(crate) fn take_trace(&self) -> (Vec<String>, u64) {
+    pub(crate) fn take_trace(&self) -> (Vec<Line>, u64) {
         let mut trace = self.trace.lock();
         (std::mem::take(&mut trace.lines), trace.hash())
     }

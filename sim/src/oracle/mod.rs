@@ -14,6 +14,8 @@ use datasonar_store::{
     TaskLease, Trigger, Verdict,
 };
 
+use tokio::time::Instant;
+
 use crate::net::Wire;
 
 /// What the engine promises.
@@ -58,11 +60,14 @@ pub struct Violation {
     pub property: Property,
     /// How.
     pub what: String,
+    /// When, in milliseconds since the simulation began.
+    pub at: u64,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.property, self.what)
+        let Self { property, what, at } = self;
+        write!(f, "{property:?} at {}.{:03} s: {what}", at / 1_000, at % 1_000)
     }
 }
 
@@ -110,6 +115,7 @@ pub(crate) struct Post {
 /// What is known.
 #[derive(Default)]
 pub(crate) struct Oracle {
+    begin: Option<Instant>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) accepted: Vec<Accepted>,
     /// How many processes died.
@@ -133,8 +139,14 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
+    pub(crate) fn new(begin: Instant) -> Self {
+        Self { begin: Some(begin), ..Self::default() }
+    }
+
     pub(crate) fn broken(&mut self, property: Property, what: impl Into<String>) {
-        self.violations.push(Violation { property, what: what.into() });
+        let at = Instant::now().duration_since(self.begin.unwrap_or_else(Instant::now));
+        let at = u64::try_from(at.as_millis()).expect("a simulation takes days, not ages");
+        self.violations.push(Violation { property, what: what.into(), at });
     }
 
     pub(crate) fn claimed_tasks(&mut self, host: &str, claimed: &[ClaimedTask]) {

@@ -52,7 +52,7 @@ impl FaultyStore {
             return Err(lost("the connection was refused"));
         }
         let result = call.await;
-        world.note(&host.name, format_args!("{name} {args:?} -> {}", Answer(&result)));
+        world.note_call(&host.name, format_args!("{name} {args:?}"), format_args!(" -> {}", Answer(&result)));
         if world.strikes(weather.dies_after) {
             world.note(&host.name, format_args!("dies before it hears of {name}"));
             host.die().await;

@@ -4,12 +4,36 @@ use datasonar_store::*;
 use jiff::Timestamp;
 
 use super::{FaultyStore, Mutation, mutation};
+use crate::host::Cut;
 
 impl FaultyStore {
+    /// Cuts off whoever has just claimed something, so that others claim it while the first goes on.
+    fn ambush(&self) {
+        let (host, world) = (self.host.clone(), self.world.clone());
+        if !world.strikes(world.weather.ambush) {
+            return;
+        }
+        let (wait, time, way) = {
+            let mut dice = world.dice();
+            (dice.milliseconds(0..25_000), dice.milliseconds(25_000..110_000), dice.of(0..3))
+        };
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            world.note(&host.name, format_args!("is ambushed for {time:?}"));
+            host.cut_store(if way == 0 { Cut::Refused } else { Cut::Silent });
+            host.cut_network(way == 2);
+            tokio::time::sleep(time).await;
+            host.heal(1);
+        });
+    }
+
     pub(super) async fn watch_claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>> {
         let claimed = self.rows.store.claim_tasks(claim).await;
         if let Ok(claimed) = &claimed {
             self.world.oracle().claimed_tasks(&self.host.name, claimed);
+            if !claimed.is_empty() {
+                self.ambush();
+            }
         }
         claimed
     }
@@ -41,6 +65,9 @@ impl FaultyStore {
         let claimed = self.rows.store.claim_deliveries(claim).await;
         if let Ok(claimed) = &claimed {
             self.world.oracle().claimed_deliveries(&self.host.name, claimed);
+            if !claimed.is_empty() {
+                self.ambush();
+            }
             if self.rows.mutation == Some(Mutation::AttemptRecordedEarly) {
                 for delivery in claimed {
                     mutation::record_early(self, delivery, now).await?;

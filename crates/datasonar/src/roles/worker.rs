@@ -114,16 +114,19 @@ impl Worker {
         if limit == 0 {
             return true;
         }
-        let claim = ClaimTasks {
-            owner: self.parts.owner,
-            limit: u32::try_from(limit).unwrap_or(1),
-            per_job: u32::try_from((open + limit).div_ceil(2)).unwrap_or(1),
-            held: held.into_iter().collect(),
-            newcomers_only,
-            now: self.parts.clock.now(),
-            lease: LEASE,
-        };
-        let claimed = steady(&self.parts.health, "worker", || self.parts.store.claim_tasks(claim.clone()));
+        let held: Vec<_> = held.into_iter().collect();
+        let claimed = steady(&self.parts.health, "worker", || {
+            self.parts.store.claim_tasks(ClaimTasks {
+                owner: self.parts.owner,
+                limit: u32::try_from(limit).unwrap_or(1),
+                per_job: u32::try_from((open + limit).div_ceil(2)).unwrap_or(1),
+                held: held.clone(),
+                newcomers_only,
+                // Of each try: a lease that counts from before a long outage has run out when it is given.
+                now: self.parts.clock.now(),
+                lease: LEASE,
+            })
+        });
         match claimed.await {
             Ok(claimed) => {
                 let is_full = newcomers_only || claimed.len() == limit;
@@ -176,9 +179,9 @@ impl Worker {
             if leases.is_empty() {
                 continue;
             }
-            let now = self.parts.clock.now();
-            let renewed =
-                steady(&self.parts.health, "worker", || self.parts.store.renew_tasks(leases.clone(), now, LEASE));
+            let renewed = steady(&self.parts.health, "worker", || {
+                self.parts.store.renew_tasks(leases.clone(), self.parts.clock.now(), LEASE)
+            });
             match renewed.await {
                 Ok(renewals) => self.apply(&leases, &renewals),
                 Err(error) => tracing::error!(%error, "leases could not be renewed"),
