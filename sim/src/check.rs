@@ -41,7 +41,8 @@ impl fmt::Display for Failure {
 /// What was wrong.
 pub fn check(seed: u64) -> Result<Outcome, Failure> {
     let failed = |report: String| Failure { seed, report };
-    let once = || run(seed, None).map_err(|error| failed(format!("the simulation could not be carried out: {error:#}")));
+    let once =
+        || run(seed, None).map_err(|error| failed(format!("the simulation could not be carried out: {error:#}")));
     let outcome = once()?;
     if !outcome.violations.is_empty() {
         return Err(failed(report(&outcome)));

@@ -51,7 +51,8 @@ impl Client {
         if let Some(key) = call.idempotency {
             request = request.header("Idempotency-Key", key);
         }
-        let body = call.body.filter(|body| !body.is_null()).map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let body =
+            call.body.filter(|body| !body.is_null()).map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let request = request.body(body).expect("the call is well-formed");
         let answered = async {
             let response = router.oneshot(request).await.expect("a router answers");
@@ -64,7 +65,9 @@ impl Client {
         let shown = answer.as_ref().map(|(status, body)| format!("{status} {body}"));
         let shown = shown.as_deref().unwrap_or("no answer");
         let asked = call.body.map_or_else(String::new, Value::to_string);
-        self.cluster.world.note("client", format_args!("{} {} {asked} -> {} {shown}", call.method, call.path, host.name));
+        self.cluster
+            .world
+            .note("client", format_args!("{} {} {asked} -> {} {shown}", call.method, call.path, host.name));
         answer
     }
 
@@ -195,12 +198,7 @@ impl Client {
         if let (true, Some((site, pages))) = (kind < 5, linked) {
             let max_pages = if dice.percent(50) { 100 } else { dice.of(1..pages) };
             let body = json!({ "url": format!("http://{}/p0", site.name), "max_pages": max_pages });
-            return Wish {
-                path: "/v1/crawl",
-                body,
-                urls: Vec::new(),
-                crawl: Some(CrawlAsked { pages, max_pages }),
-            };
+            return Wish { path: "/v1/crawl", body, urls: Vec::new(), crawl: Some(CrawlAsked { pages, max_pages }) };
         }
         let count = if dice.percent(10) { dice.of(100..230) } else { dice.of(1..13) };
         // One that can be fetched there must be.

@@ -1,14 +1,9 @@
 //! The processes: started, killed, cut off, slowed down and started again, each built by the product's own `serve::start`.
 
-use std::{
-    num::NonZero,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{num::NonZero, sync::Arc, time::Duration};
 
 use axum::Router;
 use datasonar::{
-    api,
     blobs::Blobs,
     clock::Ids,
     config::{Role, Settings},
@@ -61,8 +56,7 @@ struct State {
 #[derive(Clone)]
 struct Living {
     host: Arc<Host>,
-    /// Made when somebody calls: it takes a while.
-    router: Arc<LazyLock<Router, Box<dyn FnOnce() -> Router + Send>>>,
+    router: Router,
 }
 
 impl Cluster {
@@ -151,9 +145,7 @@ impl Cluster {
                 None => {}
                 Some(Err(error)) => world.note(&host.name, format_args!("does not start: {error}")),
                 Some(Ok(server)) => {
-                    let app = server.app.clone();
-                    let router: Box<dyn FnOnce() -> Router + Send> = Box::new(move || api::router(app));
-                    let living = Living { host: host.clone(), router: Arc::new(LazyLock::new(router)) };
+                    let living = Living { host: host.clone(), router: server.router() };
                     slot.state.lock().living = Some(living);
                     tokio::select! {
                         biased;
@@ -230,7 +222,7 @@ impl Cluster {
             return None;
         }
         let (_, Living { host, router }) = self.world.dice().pick(&living).clone();
-        Some((host, LazyLock::force(&router).clone()))
+        Some((host, router))
     }
 
     /// Lets something happen to some process, now and then, for as long as it storms.

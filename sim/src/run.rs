@@ -200,8 +200,7 @@ fn settings(dice: &mut Dice) -> anyhow::Result<Settings> {
 }
 
 fn web(dice: &mut Dice, world: &Arc<World>, settings: &Settings) -> Arc<Web> {
-    let limits =
-        SiteLimits { concurrency: settings.fetch_per_host_concurrency, delay: settings.fetch_per_host_delay };
+    let limits = SiteLimits { concurrency: settings.fetch_per_host_concurrency, delay: settings.fetch_per_host_delay };
     let mut kinds = vec![SiteKind::Plain(300)];
     kinds.extend((0..dice.of(2..6)).map(|_| Site::draw(dice)));
     if dice.percent(60) {

@@ -50,7 +50,7 @@ impl Weather {
             misfortune_ms: *dice.pick(&[(1_000, 8_000), (3_000, 20_000), (10_000, 60_000)]),
             skew_ms: *dice.pick(&[0, 200, 2_000]),
             call_ms: *dice.pick(&[1, 3, 20]),
-            storm: dice.milliseconds(60_000..180_000),
+            storm: dice.milliseconds(40_000..130_000),
         }
     }
 }

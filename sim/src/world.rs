@@ -12,7 +12,12 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::{dice::Dice, oracle::Oracle, trace::{Line, Trace}, weather::Weather};
+use crate::{
+    dice::Dice,
+    oracle::Oracle,
+    trace::{Line, Trace},
+    weather::Weather,
+};
 
 /// A simulation that takes more lines than this goes round in circles.
 const MOST_LINES: usize = 400_000;

@@ -1,5 +1,4 @@
 //! The simulation in continuous integration: 200 seeds, each run twice; and that the oracle can fail.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use datasonar_sim::{Mutation, Property, check_many, hunt};
 

@@ -65,10 +65,7 @@ impl Endpoint {
 
     /// Whether every delivery to it must be delivered in the end.
     pub(crate) fn accepts_in_the_end(&self) -> bool {
-        matches!(
-            self.kind,
-            EndpointKind::Good(_) | EndpointKind::Flaky(_) | EndpointKind::Slow | EndpointKind::Busy
-        )
+        matches!(self.kind, EndpointKind::Good(_) | EndpointKind::Flaky(_) | EndpointKind::Slow | EndpointKind::Busy)
     }
 
     pub(super) async fn serve(self: Arc<Self>, web: Arc<Web>, mut stream: DuplexStream, wire: Arc<Wire>) {

@@ -1,12 +1,6 @@
 //! Sites to be scraped: fast, slow, failing, redirecting, hanging, endless, and worse.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write, io, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, BufStream, DuplexStream};
@@ -226,7 +220,8 @@ impl Site {
 
     async fn page(&self, on: &mut Stream, path: &str) -> io::Result<()> {
         let name = &self.name;
-        let body = format!("<html><title>{path}</title><body><main><p>This is {path} of {name}.</p></main></body></html>");
+        let body =
+            format!("<html><title>{path}</title><body><main><p>This is {path} of {name}.</p></main></body></html>");
         respond(on, 200, "Content-Type: text/html\r\n", body.as_bytes()).await
     }
 }

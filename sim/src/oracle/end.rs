@@ -163,7 +163,8 @@ impl End<'_> {
         };
         let urls: Vec<&str> = results.iter().map(|page| page["url"].as_str().unwrap_or_default()).collect();
         if urls.len() as u64 != job.total || job.succeeded + job.failed != job.total {
-            let what = format!("job {id} has {} results, {} succeeded and {} failed", urls.len(), job.succeeded, job.failed);
+            let what =
+                format!("job {id} has {} results, {} succeeded and {} failed", urls.len(), job.succeeded, job.failed);
             self.broken(Property::OneResultPerUrl, format!("{what}, of {} URLs", job.total));
         }
         let is_cancelled = job.cancelled_at.is_some();
@@ -199,7 +200,9 @@ impl End<'_> {
             let says = page["content"].as_str().unwrap_or_default();
             let is_own = match site.map(|site| site.kind) {
                 Some(SiteKind::Plain(_) | SiteKind::Flaky) => says.contains(&format!("This is {} of", url.path())),
-                Some(SiteKind::Linked(_)) => says.contains(&format!("This is page {}.", url.path().trim_start_matches("/p"))),
+                Some(SiteKind::Linked(_)) => {
+                    says.contains(&format!("This is page {}.", url.path().trim_start_matches("/p")))
+                }
                 Some(SiteKind::Hanging | SiteKind::Endless | SiteKind::Failing | SiteKind::Garbage) => false,
                 _ => !says.is_empty(),
             };
@@ -236,7 +239,10 @@ impl End<'_> {
         let attempts = self.app.store.attempts(delivery.scope, id).await?;
         let numbers: Vec<u32> = attempts.iter().map(|attempt| attempt.number).collect();
         if !numbers.iter().copied().eq(1..=delivery.attempts) {
-            self.broken(Property::Fenced, format!("delivery {id} has the attempts {numbers:?} of {}", delivery.attempts));
+            self.broken(
+                Property::Fenced,
+                format!("delivery {id} has the attempts {numbers:?} of {}", delivery.attempts),
+            );
         }
         let automatic = attempts.iter().filter(|attempt| attempt.trigger == Trigger::Automatic).count();
         if automatic != delivery.automatic_attempts as usize {
@@ -264,7 +270,8 @@ impl End<'_> {
         let secrets = sealed.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let keys: Vec<hmac::Key> =
             secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())).collect();
-        let own = self.app.store.deliveries(scope, DeliveryFilter::default(), Page { limit: ALL, before: None }).await?;
+        let own =
+            self.app.store.deliveries(scope, DeliveryFilter::default(), Page { limit: ALL, before: None }).await?;
         let own: BTreeSet<DeliveryId> = own.iter().map(|delivery| delivery.id).collect();
         let oracle = self.world.oracle();
         let mut wrong = Vec::new();
@@ -276,12 +283,18 @@ impl End<'_> {
             };
             let standard = post.standard.split(' ').filter(|signature| signature.starts_with("v1,")).count();
             if !post.signature.split(',').all(is_right) || standard != post.signature.split(',').count() {
-                wrong.push(format!("attempt {} at {} is signed wrongly: {}", post.number, post.delivery, post.signature));
+                wrong.push(format!(
+                    "attempt {} at {} is signed wrongly: {}",
+                    post.number, post.delivery, post.signature
+                ));
             }
             let late = (post.timestamp * 1_000 - epoch().as_millisecond() - i64::try_from(post.at)?).abs();
             // The time of an attempt is its begin's, to the second.
             if late > 62_000 {
-                wrong.push(format!("attempt {} at {} bears a time that is off by {late} ms", post.number, post.delivery));
+                wrong.push(format!(
+                    "attempt {} at {} bears a time that is off by {late} ms",
+                    post.number, post.delivery
+                ));
             }
         }
         drop(oracle);
@@ -306,7 +319,10 @@ impl End<'_> {
         for blob in blobs {
             let job = blob.location.parts().nth(1).and_then(|part| part.as_ref().parse().ok());
             if job.is_none_or(|job| !known.contains(&job)) {
-                self.broken(Property::Drained, format!("{} belongs to no job at {}", blob.location, self.app.clock.now()));
+                self.broken(
+                    Property::Drained,
+                    format!("{} belongs to no job at {}", blob.location, self.app.clock.now()),
+                );
             }
         }
         Ok(())

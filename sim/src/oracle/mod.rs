@@ -229,7 +229,10 @@ impl Oracle {
         let (delivery, number, host) = (post.delivery, post.number, &post.host);
         let before = self.under_way.insert(delivery, on.clone());
         if let Some(other) = before.filter(|other| !other.is_closed()) {
-            let what = format!("attempt {number} at {delivery} by {host} began while one by {} was under way", other.host.name);
+            let what = format!(
+                "attempt {number} at {delivery} by {host} began while one by {} was under way",
+                other.host.name
+            );
             self.broken(Property::NoOverlap, what);
         }
         let claim = self.deliveries.get(&delivery).and_then(|claims| claims.iter().rfind(|claim| claim.host == *host));
