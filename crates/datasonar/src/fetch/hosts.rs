@@ -68,11 +68,11 @@ impl Hosts {
     }
 
     /// Waits until a request to `host` may begin, at least `gap` before the next, and there is one of `slots` for it. The
-    /// host is busy with it until its turn, the first of the two, is dropped. No slot is held while waiting for the host.
+    /// host is busy with it until its turn, the first of the two, is dropped.
     pub async fn enter(&self, host: &str, lane: Uuid, gap: Duration, slots: &Turns) -> (Turn, Turn) {
         let gate = self.gate(host);
         if let Some(sharing) = &self.sharing {
-            return self.enter_shared(&gate, sharing, lane, gap).await;
+            return self.enter_shared(&gate, sharing, lane, gap, slots).await;
         }
         let turn = gate.turns.take(lane).await;
         loop {
@@ -90,7 +90,14 @@ impl Hosts {
         }
     }
 
-    async fn enter_shared(&self, gate: &Gate, sharing: &Sharing, lane: Uuid, gap: Duration) -> Turn {
+    async fn enter_shared(
+        &self,
+        gate: &Gate,
+        sharing: &Sharing,
+        lane: Uuid,
+        gap: Duration,
+        slots: &Turns,
+    ) -> (Turn, Turn) {
         let mut turn = std::pin::pin!(gate.turns.take(lane));
         let turn = match futures::poll!(&mut turn) {
             Poll::Ready(turn) => turn,
@@ -110,7 +117,15 @@ impl Hosts {
             tokio::time::sleep_until(next).await;
         };
         gate.start(gap, sharing).await;
-        turn
+        let mut slot = std::pin::pin!(slots.take(lane));
+        if let Poll::Ready(slot) = futures::poll!(&mut slot) {
+            return (turn, slot);
+        }
+        // The moment passes while it waits for a slot, so that another is needed. The slot is held until then: moments are
+        // given by others, and no more pages of a host wait for one than it may have requests open.
+        let slot = slot.await;
+        gate.start(gap, sharing).await;
+        (turn, slot)
     }
 
     /// Learns that a host gave an answer that may mean overload, or a page that is broken: two in a row mean overload.
