@@ -147,7 +147,7 @@ pub struct NewTest {
 }
 
 /// The right to make an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryLease {
     /// The delivery.
     pub delivery: DeliveryId,

@@ -24,7 +24,7 @@ pub struct NewTask {
 }
 
 /// The right to work on a task: the job, the task's position in it, and the epoch of the claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskLease {
     /// The job.
     pub job: JobId,

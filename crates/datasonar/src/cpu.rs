@@ -1,12 +1,16 @@
-//! Threads for work that keeps a processor busy: extracting, compressing, hashing.
+//! Threads for work that keeps a processor busy (extracting, compressing, hashing), or that blocks.
 //!
-//! There are as many as processors, and no more: tokio's threads for blocking calls are many and come and go, and each
-//! that ever parsed a large page keeps memory for the next. Reactor threads never do such work.
+//! For the first there are as many as processors, and no more: tokio's threads for blocking calls are many and come and go,
+//! and each that ever parsed a large page keeps memory for the next. Reactor threads never do such work, except in the
+//! simulation, where no other thread may decide an order: [`stay_inline`].
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -19,12 +23,27 @@ const STACK_BYTES: usize = 4 * 1024 * 1024;
 /// Work that panicked, with what it said.
 pub type Panicked = Box<dyn Any + Send>;
 
+/// Whether work is done by whoever asks for it.
+static INLINE: AtomicBool = AtomicBool::new(false);
+
+/// Has all work of this process done on the thread that asks for it, from now on. For the simulation.
+pub fn stay_inline() {
+    INLINE.store(true, Ordering::Relaxed);
+}
+
+fn is_inline() -> bool {
+    INLINE.load(Ordering::Relaxed)
+}
+
 /// Does work on one of the threads; first come, first served. Work that was handed over is done even if nobody waits for it
 /// any more.
 ///
 /// # Errors
 /// When the work panicked. The thread goes on.
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+    if is_inline() {
+        return catch_unwind(AssertUnwindSafe(work));
+    }
     let (sender, result) = oneshot::channel();
     pool().spawn_fifo(move || {
         // Whoever waited may have gone away.
@@ -36,6 +55,27 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 /// Does work that panics only where there is a defect, whose panic is then the caller's.
 pub async fn run_sound<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     run(work).await.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Does work that may wait for others, on one of tokio's threads that may be blocked.
+///
+/// # Errors
+/// When the work panicked.
+pub async fn block<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+    if is_inline() {
+        return catch_unwind(AssertUnwindSafe(work));
+    }
+    // It is never aborted, so that panicking is all that it can have failed by, unless the process is stopping.
+    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => panic,
+        Err(stopping) => Box::new(stopping),
+    })
+}
+
+/// What work said when it panicked.
+pub fn said(panic: &Panicked) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no reason given").to_owned()
 }
 
 fn pool() -> &'static ThreadPool {

@@ -37,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "blobs",
             "clock",
             "config",
+            "cpu",
             "crawl",
             "crypto",
             "jobs",

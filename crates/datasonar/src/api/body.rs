@@ -31,7 +31,10 @@ use super::{
     batch::{self, Stop},
     problem::Problem,
 };
-use crate::jobs::{self, UrlWriter};
+use crate::{
+    cpu,
+    jobs::{self, UrlWriter},
+};
 
 /// The longest body that is not a batch's.
 const SMALL_BYTES: u64 = 1024 * 1024;
@@ -106,14 +109,14 @@ pub(super) async fn batch(
     let mut reader = reader(request, max_bytes).await?;
     let mut head = Vec::new();
     (&mut reader).take(HEAD_BYTES).read_to_end(&mut head).await.map_err(|error| unreadable(&error))?;
-    let permit = if head.len() as u64 == HEAD_BYTES {
+    let (permit, body): (_, Box<dyn Read + Send>) = if head.len() as u64 == HEAD_BYTES {
         let busy = |_| Problem::unavailable("too many large requests are being read at once; try again");
-        LONG.try_acquire().map_err(busy)?
+        let permit = LONG.try_acquire().map_err(busy)?;
+        (permit, Box::new(SyncIoBridge::new(AsyncReadExt::chain(io::Cursor::new(head), reader))))
     } else {
-        jobs::permit().await
+        (jobs::permit().await, Box::new(io::Cursor::new(head)))
     };
-    let body = SyncIoBridge::new(AsyncReadExt::chain(io::Cursor::new(head), reader));
-    let work = tokio::task::spawn_blocking(move || {
+    let work = cpu::block(move || {
         let _permit = permit;
         let mut body = Hashed {
             inner: io::BufReader::with_capacity(64 * 1024, body),
@@ -128,7 +131,7 @@ pub(super) async fn batch(
     });
     match work.await {
         Ok(read) => read.map_err(refuse),
-        Err(panic) => Err(Problem::internal(&panic)),
+        Err(panic) => Err(Problem::internal(&cpu::said(&panic))),
     }
 }
 

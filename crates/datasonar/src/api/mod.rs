@@ -38,8 +38,8 @@ use crate::{app::App, config::Role};
 pub fn router(app: App) -> Router {
     health::recorder();
     let router = if app.settings.roles.contains(&Role::Api) {
-        let (router, document) = openapi::assemble();
-        router.merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
+        let (router, document) = openapi::assembled();
+        router.clone().merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
     } else {
         health::routes().into()
     };

@@ -1,5 +1,7 @@
 //! The API's description, made from the handlers' own types.
 
+use std::sync::OnceLock;
+
 use axum::Router;
 use utoipa::{
     Modify, OpenApi,
@@ -51,8 +53,14 @@ impl Modify for Common {
     }
 }
 
-/// All routes and their description.
-pub(super) fn assemble() -> (Router<App>, openapi::OpenApi) {
+/// All routes and their description. Put together once: a process that has many servers, as tests and the simulation do,
+/// has them share it.
+pub(super) fn assembled() -> &'static (Router<App>, openapi::OpenApi) {
+    static ASSEMBLED: OnceLock<(Router<App>, openapi::OpenApi)> = OnceLock::new();
+    ASSEMBLED.get_or_init(assemble)
+}
+
+fn assemble() -> (Router<App>, openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
         .merge(scrape::routes())
         .merge(jobs::routes())
@@ -79,5 +87,5 @@ pub(super) fn assemble() -> (Router<App>, openapi::OpenApi) {
 
 /// The description.
 pub fn document() -> openapi::OpenApi {
-    assemble().1
+    assembled().1.clone()
 }

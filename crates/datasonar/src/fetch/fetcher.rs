@@ -92,8 +92,7 @@ impl Fetcher {
         let mut spent = Duration::ZERO;
         let mut tries = 0;
         loop {
-            let host_turn = self.hosts.enter(host, fetch.lane, fetch.gap).await;
-            let slot = self.slots.take(fetch.lane).await;
+            let (host_turn, slot) = self.hosts.enter(host, fetch.lane, fetch.gap, &self.slots).await;
             let begin = Instant::now();
             let result = self
                 .client

@@ -67,30 +67,37 @@ impl Hosts {
         Self { sharing: Some(Arc::new(sharing)), ..Self::new(concurrency, delay) }
     }
 
-    /// Waits until a request to `host` may begin, at least `gap` before the next. The host is busy with it until the turn
-    /// is dropped.
-    pub async fn enter(&self, host: &str, lane: Uuid, gap: Duration) -> Turn {
+    /// Waits until a request to `host` may begin, at least `gap` before the next, and there is one of `slots` for it. The
+    /// host is busy with it until its turn, the first of the two, is dropped.
+    pub async fn enter(&self, host: &str, lane: Uuid, gap: Duration, slots: &Turns) -> (Turn, Turn) {
         let gate = self.gate(host);
         if let Some(sharing) = &self.sharing {
-            return self.enter_shared(&gate, sharing, lane, gap).await;
+            return self.enter_shared(&gate, sharing, lane, gap, slots).await;
         }
         let turn = gate.turns.take(lane).await;
         loop {
-            let start = {
-                let mut pace = gate.pace.lock();
-                let now = Instant::now();
-                if pace.next <= now {
-                    pace.next = now + self.delay.max(gap).max(pace.gap);
-                    return turn;
-                }
-                pace.next
-            };
-            // Another may be quicker; and meanwhile the host may ask for more.
+            let start = gate.pace.lock().next;
             tokio::time::sleep_until(start).await;
+            let slot = slots.take(lane).await;
+            let mut pace = gate.pace.lock();
+            let now = Instant::now();
+            if pace.next <= now {
+                pace.next = now + self.delay.max(gap).max(pace.gap);
+                drop(pace);
+                return (turn, slot);
+            }
+            // Another was quicker, or meanwhile the host asked for more: the slot is for those who can use it.
         }
     }
 
-    async fn enter_shared(&self, gate: &Gate, sharing: &Sharing, lane: Uuid, gap: Duration) -> Turn {
+    async fn enter_shared(
+        &self,
+        gate: &Gate,
+        sharing: &Sharing,
+        lane: Uuid,
+        gap: Duration,
+        slots: &Turns,
+    ) -> (Turn, Turn) {
         let mut turn = std::pin::pin!(gate.turns.take(lane));
         let turn = match futures::poll!(&mut turn) {
             Poll::Ready(turn) => turn,
@@ -110,7 +117,15 @@ impl Hosts {
             tokio::time::sleep_until(next).await;
         };
         gate.start(gap, sharing).await;
-        turn
+        let mut slot = std::pin::pin!(slots.take(lane));
+        if let Poll::Ready(slot) = futures::poll!(&mut slot) {
+            return (turn, slot);
+        }
+        // The moment passes while it waits for a slot, so that another is needed. The slot is held until then: moments are
+        // given by others, and no more pages of a host wait for one than it may have requests open.
+        let slot = slot.await;
+        gate.start(gap, sharing).await;
+        (turn, slot)
     }
 
     /// Learns that a host gave an answer that may mean overload, or a page that is broken: two in a row mean overload.
@@ -173,12 +188,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_to_a_host_begin_apart_and_others_do_not_wait() {
-        let hosts = Hosts::new(8, Duration::from_millis(250));
+        let (hosts, slots) = (Hosts::new(8, Duration::from_millis(250)), Turns::new(8));
         let begin = Instant::now();
         let enter = |host: &'static str| {
-            let hosts = hosts.clone();
+            let (hosts, slots) = (hosts.clone(), slots.clone());
             async move {
-                let _turn = hosts.enter(host, Uuid::nil(), Duration::ZERO).await;
+                let _turns = hosts.enter(host, Uuid::nil(), Duration::ZERO, &slots).await;
                 begin.elapsed().as_millis()
             }
         };
@@ -187,11 +202,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_wait_for_a_slot_brings_no_two_requests_closer() {
+        let (hosts, slots) = (Hosts::new(8, Duration::from_millis(250)), Turns::new(1));
+        let begin = Instant::now();
+        let busy = slots.take(Uuid::nil()).await;
+        let enter = || {
+            let (hosts, slots) = (hosts.clone(), slots.clone());
+            async move {
+                let _turns = hosts.enter("a", Uuid::nil(), Duration::ZERO, &slots).await;
+                begin.elapsed().as_millis()
+            }
+        };
+        let freed = async {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            drop(busy);
+            0
+        };
+        let times = futures::join!(enter(), enter(), enter(), freed);
+        assert_eq!(times, (600, 850, 1_100, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_caller_may_ask_for_more_room_and_never_for_less() {
         let hosts = Hosts::new(8, Duration::from_millis(250));
         let begin = Instant::now();
         for (gap, at) in [(1_000, 0), (10, 1_000), (0, 1_250)] {
-            drop(hosts.enter("a", Uuid::nil(), Duration::from_millis(gap)).await);
+            drop(hosts.enter("a", Uuid::nil(), Duration::from_millis(gap), &Turns::new(1)).await);
             assert_eq!(begin.elapsed().as_millis(), at);
         }
     }
@@ -199,7 +235,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_overloaded_host_is_left_alone_and_then_spared() {
         let hosts = Hosts::new(8, Duration::ZERO);
-        let enter = async || drop(hosts.enter("a", Uuid::nil(), Duration::ZERO).await);
+        let enter = async || drop(hosts.enter("a", Uuid::nil(), Duration::ZERO, &Turns::new(1)).await);
         let begin = Instant::now();
         enter().await;
         hosts.overloaded("a", Duration::from_secs(7));
@@ -225,7 +261,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_broken_page_slows_nothing() {
         let hosts = Hosts::new(8, Duration::ZERO);
-        let enter = async || drop(hosts.enter("a", Uuid::nil(), Duration::ZERO).await);
+        let enter = async || drop(hosts.enter("a", Uuid::nil(), Duration::ZERO, &Turns::new(1)).await);
         let begin = Instant::now();
         for _ in 0..3 {
             hosts.in_trouble("a");
@@ -241,10 +277,10 @@ mod tests {
 
     #[tokio::test]
     async fn idle_hosts_are_forgotten() {
-        let hosts = Hosts::new(2, Duration::ZERO);
-        let held = hosts.enter("held", Uuid::nil(), Duration::ZERO).await;
+        let (hosts, slots) = (Hosts::new(2, Duration::ZERO), Turns::new(2));
+        let held = hosts.enter("held", Uuid::nil(), Duration::ZERO, &slots).await;
         for n in 0..3 * REMEMBERED {
-            drop(hosts.enter(&format!("host-{n}"), Uuid::nil(), Duration::ZERO).await);
+            drop(hosts.enter(&format!("host-{n}"), Uuid::nil(), Duration::ZERO, &slots).await);
         }
         assert!(hosts.gates.lock().len() <= REMEMBERED + 1);
         assert!(hosts.gates.lock().contains_key("held"));

@@ -3,6 +3,7 @@
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::JobsError;
+use crate::cpu;
 
 /// How many threads may be busy with URLs that are all here. Those who keep URLs wait for other threads that write files:
 /// there must always be some left.
@@ -25,8 +26,5 @@ pub async fn blocking<T: Send + 'static>(
         let _permit = permit;
         work()
     };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panic) => Err(JobsError::Panicked(panic.to_string())),
-    }
+    cpu::block(work).await.unwrap_or_else(|panic| Err(JobsError::Panicked(cpu::said(&panic))))
 }

@@ -52,6 +52,33 @@ impl Gates {
     }
 }
 
+/// How long a lease can be relied upon, by this process's own reckoning of time: no longer than since its last renewal was
+/// asked for, whatever becomes of the store meanwhile.
+#[derive(Clone)]
+pub(super) struct Hold(Arc<Mutex<Instant>>);
+
+impl Hold {
+    pub(super) fn new(until: Instant) -> Self {
+        Self(Arc::new(Mutex::new(until)))
+    }
+
+    /// The lease was renewed.
+    pub(super) fn extend(&self, until: Instant) {
+        *self.0.lock() = until;
+    }
+
+    /// Waits until the lease cannot be relied upon any more.
+    async fn ended(&self) {
+        loop {
+            let until = *self.0.lock();
+            if Instant::now() >= until {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
 /// What attempts are made with.
 pub(super) struct Maker {
     pub(super) store: Arc<dyn Store>,
@@ -100,15 +127,18 @@ pub(super) struct OpenAttempt {
     pub(super) slot: Slot,
     /// The dispatcher is to stop: what has not begun is given back.
     pub(super) stop: CancellationToken,
+    /// Another may claim it when this has ended.
+    pub(super) hold: Hold,
     pub(super) claimed: ClaimedDelivery,
 }
 
 impl OpenAttempt {
     pub(super) async fn run(self) {
-        let Self { maker, gate, mut slot, stop, claimed } = self;
+        let Self { maker, gate, mut slot, stop, hold, claimed } = self;
         let turn = tokio::select! {
             biased;
             () = stop.cancelled() => None,
+            () = hold.ended() => None,
             turn = gate.acquire() => turn.ok(),
         };
         let Some(turn) = turn else {
@@ -117,13 +147,24 @@ impl OpenAttempt {
         let begin = Instant::now();
         let send = maker.sender.send(&claimed);
         tokio::pin!(send);
-        let sent = match tokio::time::timeout(SLOW_AFTER, &mut send).await {
-            Ok(sent) => sent,
-            Err(_) => {
-                if slot.slow() {
-                    gate.close();
+        let send = async {
+            match tokio::time::timeout(SLOW_AFTER, &mut send).await {
+                Ok(sent) => sent,
+                Err(_) => {
+                    if slot.slow() {
+                        gate.close();
+                    }
+                    send.await
                 }
-                send.await
+            }
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = send => sent,
+            () = hold.ended() => {
+                let delivery = claimed.delivery.id;
+                tracing::warn!(%delivery, "the lease could not be renewed; the attempt was broken off, and will be made again");
+                return;
             }
         };
         drop(turn);
@@ -202,5 +243,28 @@ impl Maker {
         if let Err(error) = self.store.release_delivery(claimed.lease, next_attempt_at).await {
             tracing::warn!(%delivery, %error, "the lease could not be given back; it will expire");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_relied_upon_until_its_last_renewal_has_run_out() {
+        let begin = Instant::now();
+        let hold = Hold::new(begin + Duration::from_secs(50));
+        let ended = tokio::spawn({
+            let hold = hold.clone();
+            async move {
+                hold.ended().await;
+                begin.elapsed()
+            }
+        });
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        hold.extend(Instant::now() + Duration::from_secs(50));
+        assert_eq!(ended.await.unwrap().as_secs(), 70);
+        hold.ended().await;
+        assert_eq!(begin.elapsed().as_secs(), 70, "what has ended stays so");
     }
 }

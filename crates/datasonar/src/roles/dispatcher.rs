@@ -2,18 +2,19 @@
 //!
 //! Which endpoints get an attempt is decided by [`Lanes`], so that none waits for another; what an attempt is, is
 //! [`super::attempt`]'s. Leases are renewed for as long as an attempt is under way, so that no other makes one at the same
-//! time however long it takes.
+//! time however long it takes. Where they cannot be renewed, because the store is out of reach, the attempt is broken off
+//! before another may claim its delivery.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use datasonar_store::{ClaimDeliveries, ClaimedDelivery, DeliveryLease, ProcessId, Store};
 use parking_lot::Mutex;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DRAIN,
-    attempt::{Gates, Maker, OpenAttempt, Slot},
+    attempt::{Gates, Hold, Maker, OpenAttempt, Slot},
     health::{Health, steady},
 };
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 /// How long a lease holds without renewal, and how often it is renewed.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
 const RENEW: Duration = Duration::from_secs(20);
+/// For how long after asking for it a lease is relied upon. What is left of it is for clocks that differ.
+const RELY: Duration = Duration::from_secs(50);
 /// The longest wait before the store is asked again.
 const POLL: Duration = Duration::from_secs(1);
 /// How many hosts are looked at in one claim, for each lane.
@@ -66,7 +69,15 @@ pub struct Dispatcher {
     /// Rung when a slot was given back.
     freed: Arc<Notify>,
     /// The deliveries that are held, and how to break their attempts off.
-    open: Arc<Mutex<HashMap<DeliveryLease, CancellationToken>>>,
+    open: Arc<Mutex<BTreeMap<DeliveryLease, Held>>>,
+}
+
+/// A delivery that is held, as the heartbeat sees it.
+struct Held {
+    /// Breaks the attempt off: another has the lease.
+    lost: CancellationToken,
+    /// Until when no other can have it.
+    hold: Hold,
 }
 
 impl Dispatcher {
@@ -101,6 +112,7 @@ impl Dispatcher {
             while !stop.is_cancelled() {
                 let has_room = self.claim(&mut attempts, &stop).await;
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     () = self.freed.notified() => {}
                     () = self.parts.wake.deliveries().notified() => {}
@@ -124,20 +136,21 @@ impl Dispatcher {
     /// Claims what there are slots for. Tells whether all that is due was claimed.
     async fn claim(&self, attempts: &mut JoinSet<()>, stop: &CancellationToken) -> bool {
         let parts = &self.parts;
-        let now = parts.clock.now();
         let claimed = steady(&parts.health, "dispatcher", || async {
+            // Of each try: a lease that counts from before a long outage has run out when it is given.
+            let (now, until) = (parts.clock.now(), Instant::now() + RELY);
             let due = parts.store.due_hosts(now, HOSTS_AT_ONCE).await?;
             let shares = self.lanes.lock().plan(&due);
             if shares.is_empty() {
-                return Ok((due.is_empty(), Vec::new()));
+                return Ok((due.is_empty(), Vec::new(), until));
             }
             let claim = ClaimDeliveries { owner: parts.owner, shares, now, lease: LEASE };
-            Ok((false, parts.store.claim_deliveries(claim).await?))
+            Ok((false, parts.store.claim_deliveries(claim).await?, until))
         });
         match claimed.await {
-            Ok((is_all, claimed)) => {
+            Ok((is_all, claimed, until)) => {
                 for delivery in claimed {
-                    self.open(delivery, attempts, stop);
+                    self.open(delivery, Hold::new(until), attempts, stop);
                 }
                 is_all
             }
@@ -149,17 +162,18 @@ impl Dispatcher {
         }
     }
 
-    fn open(&self, claimed: ClaimedDelivery, attempts: &mut JoinSet<()>, stop: &CancellationToken) {
+    fn open(&self, claimed: ClaimedDelivery, hold: Hold, attempts: &mut JoinSet<()>, stop: &CancellationToken) {
         let lease = claimed.lease;
         let delivery = &claimed.delivery;
         let ticket = self.lanes.lock().begin(&delivery.host, delivery.lane);
         let lost = CancellationToken::new();
-        self.open.lock().insert(lease, lost.clone());
+        self.open.lock().insert(lease, Held { lost: lost.clone(), hold: hold.clone() });
         let attempt = OpenAttempt {
             maker: self.maker.clone(),
             gate: self.gates.of(&delivery.host),
             slot: Slot { lanes: self.lanes.clone(), freed: self.freed.clone(), ticket: Some(ticket) },
             stop: stop.clone(),
+            hold,
             claimed,
         };
         let open = self.open.clone();
@@ -179,15 +193,20 @@ impl Dispatcher {
             if leases.is_empty() {
                 continue;
             }
-            let renewed = steady(&parts.health, "dispatcher", || {
-                parts.store.renew_deliveries(leases.clone(), parts.clock.now(), LEASE)
+            let renewed = steady(&parts.health, "dispatcher", || async {
+                let until = Instant::now() + RELY;
+                Ok((parts.store.renew_deliveries(leases.clone(), parts.clock.now(), LEASE).await?, until))
             });
             match renewed.await {
-                Ok(renewed) => {
+                Ok((renewed, until)) => {
                     let open = self.open.lock();
-                    // One that was recorded in the meantime is not in the map, and its lease is rightly lost.
-                    for (lease, _) in leases.iter().zip(renewed).filter(|(_, is_held)| !is_held) {
-                        open.get(lease).inspect(|lost| lost.cancel());
+                    for (lease, is_renewed) in leases.iter().zip(renewed) {
+                        match open.get(lease) {
+                            Some(held) if is_renewed => held.hold.extend(until),
+                            Some(held) => held.lost.cancel(),
+                            // It was recorded in the meantime, and its lease is rightly lost.
+                            None => {}
+                        }
                     }
                 }
                 Err(error) => tracing::error!(%error, "leases could not be renewed"),
@@ -205,6 +224,7 @@ impl Dispatcher {
             std::future::pending().await
         };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(POLL) => {}
             () = due => {}
         }

@@ -1,5 +1,8 @@
 //! What a process does besides answering calls. Each role is a loop that loads, decides by pure functions, acts and
 //! records; rows are truth, so that any of them may die anywhere.
+//!
+//! Where a loop waits for several things, it looks at them in a fixed order (`biased`), so that a simulation of it goes the
+//! same way each time. None starves another: whatever woke it, a loop does all that is to be done before it waits again.
 
 mod attempt;
 mod crawl;

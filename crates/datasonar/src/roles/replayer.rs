@@ -60,6 +60,7 @@ impl Replayer {
                 Some(Err(error)) => tracing::error!(%error, "bulk replays could not be taken further"),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = wake.replays().notified() => {}
                 () = tokio::time::sleep(POLL) => {}

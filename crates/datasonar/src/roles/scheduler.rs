@@ -106,6 +106,7 @@ impl Scheduler {
             }
         };
         tokio::select! {
+            biased;
             () = due => {}
             () = wake.schedules().notified() => {}
             () = tokio::time::sleep(POLL) => {}

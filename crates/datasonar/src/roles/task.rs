@@ -198,12 +198,13 @@ impl OpenTask {
             });
             loop {
                 let page = tokio::select! {
-                    Some(page) = pages.next() => page?,
+                    biased;
                     read = &mut sitemaps, if !are_sitemaps_read => {
                         read?;
                         are_sitemaps_read = true;
                         continue;
                     }
+                    Some(page) = pages.next() => page?,
                     else => break,
                 };
                 self.waiting.done();

@@ -6,7 +6,7 @@
 //! starts at once in the middle of a batch.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -57,7 +57,7 @@ pub struct WorkerParts {
 /// The worker.
 pub struct Worker {
     parts: WorkerParts,
-    open: Arc<Mutex<HashMap<TaskLease, Held>>>,
+    open: Arc<Mutex<BTreeMap<TaskLease, Held>>>,
     /// URLs of open tasks that have no result yet.
     waiting: Arc<AtomicUsize>,
 }
@@ -85,6 +85,7 @@ impl Worker {
             while !stop.is_cancelled() {
                 let is_full = self.claim(&mut tasks).await;
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     _ = tasks.join_next(), if !tasks.is_empty() => {}
                     () = self.parts.wake.tasks().notified() => {}
@@ -100,7 +101,7 @@ impl Worker {
 
     /// Claims what there is room for. Tells whether there may be more than it took.
     async fn claim(&self, tasks: &mut JoinSet<()>) -> bool {
-        let held = self.open.lock().keys().fold(HashMap::<JobId, u32>::new(), |mut held, lease| {
+        let held = self.open.lock().keys().fold(BTreeMap::<JobId, u32>::new(), |mut held, lease| {
             *held.entry(lease.job).or_default() += 1;
             held
         });
@@ -113,16 +114,19 @@ impl Worker {
         if limit == 0 {
             return true;
         }
-        let claim = ClaimTasks {
-            owner: self.parts.owner,
-            limit: u32::try_from(limit).unwrap_or(1),
-            per_job: u32::try_from((open + limit).div_ceil(2)).unwrap_or(1),
-            held: held.into_iter().collect(),
-            newcomers_only,
-            now: self.parts.clock.now(),
-            lease: LEASE,
-        };
-        let claimed = steady(&self.parts.health, "worker", || self.parts.store.claim_tasks(claim.clone()));
+        let held: Vec<_> = held.into_iter().collect();
+        let claimed = steady(&self.parts.health, "worker", || {
+            self.parts.store.claim_tasks(ClaimTasks {
+                owner: self.parts.owner,
+                limit: u32::try_from(limit).unwrap_or(1),
+                per_job: u32::try_from((open + limit).div_ceil(2)).unwrap_or(1),
+                held: held.clone(),
+                newcomers_only,
+                // Of each try: a lease that counts from before a long outage has run out when it is given.
+                now: self.parts.clock.now(),
+                lease: LEASE,
+            })
+        });
         match claimed.await {
             Ok(claimed) => {
                 let is_full = newcomers_only || claimed.len() == limit;
@@ -166,6 +170,7 @@ impl Worker {
     async fn heartbeat(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(HEARTBEAT) => {}
                 () = self.parts.wake.leases().notified() => {}
@@ -174,9 +179,9 @@ impl Worker {
             if leases.is_empty() {
                 continue;
             }
-            let now = self.parts.clock.now();
-            let renewed =
-                steady(&self.parts.health, "worker", || self.parts.store.renew_tasks(leases.clone(), now, LEASE));
+            let renewed = steady(&self.parts.health, "worker", || {
+                self.parts.store.renew_tasks(leases.clone(), self.parts.clock.now(), LEASE)
+            });
             match renewed.await {
                 Ok(renewals) => self.apply(&leases, &renewals),
                 Err(error) => tracing::error!(%error, "leases could not be renewed"),

@@ -1,7 +1,7 @@
 //! Builds a server from settings and injected seams, runs it, and takes it down in order.
 //!
-//! Nothing is parsed here, and nothing else builds these parts: `datasonar serve`, the tests and the benchmarks all come
-//! this way. Stopping goes in steps: not ready, no new connections, no new claims, drain, give leases back, close the
+//! Nothing is parsed here, and nothing else builds these parts: `datasonar serve`, the tests, the benchmarks and the
+//! simulation all come this way. Stopping goes in steps: not ready, no new connections, no new claims, drain, give leases back, close the
 //! store.
 
 mod bytes;
@@ -15,14 +15,12 @@ use std::{
     io, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, sync::atomic::AtomicUsize, thread, time::Duration,
 };
 
+use axum::Router;
 use datasonar_net::{AddressPolicy, Client, ClientError, ClientOptions, Dial, Resolve};
 use datasonar_store::{ProcessId, Store, StoreError};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use tokio::net::TcpListener;
-use tokio_util::{
-    sync::CancellationToken,
-    task::{AbortOnDropHandle, TaskTracker},
-};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use bytes::{BytesError, open_blobs};
 pub use first_start::FirstKeys;
@@ -70,12 +68,57 @@ pub struct Seams {
     pub resolver: Option<Arc<dyn Resolve>>,
     /// Connections, if not TCP.
     pub dialer: Option<Arc<dyn Dial>>,
+    /// The rows, if not those that the settings name. Others may be using them at the same time.
+    pub store: Option<Arc<dyn Store>>,
+    /// The bytes, if not those that the settings name.
+    pub blobs: Option<Blobs>,
+    /// How calls come.
+    pub calls: Calls,
+    /// What the machine has.
+    pub machine: Machine,
+}
+
+/// How calls come to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// Over TCP, at the address that the settings name.
+    Tcp,
+    /// To [`Server::router`]: nothing is listened on.
+    Router,
+}
+
+/// What a machine has that decides how much is done at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Processors.
+    pub cpus: NonZero<usize>,
+    /// Files that this process may have open. A connection is one.
+    pub open_files: u64,
+}
+
+impl Default for Machine {
+    /// This one. Allows this process as many files as it may.
+    fn default() -> Self {
+        Self {
+            cpus: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            open_files: rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024),
+        }
+    }
 }
 
 impl Default for Seams {
     fn default() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new());
-        Self { ids: Ids::random(clock.clone()), clock, resolver: None, dialer: None }
+        Self {
+            ids: Ids::random(clock.clone()),
+            clock,
+            resolver: None,
+            dialer: None,
+            store: None,
+            blobs: None,
+            calls: Calls::Tcp,
+            machine: Machine::default(),
+        }
     }
 }
 
@@ -129,9 +172,9 @@ pub enum StartError {
     Client(#[from] ClientError),
 }
 
-/// A running server.
+/// A running server. Dropped without having been stopped, it breaks off what it does, as its death would.
 pub struct Server {
-    /// Where it listens.
+    /// Where it listens, if it does.
     pub address: SocketAddr,
     /// The keys that were made, if the store was empty.
     pub first_keys: Option<FirstKeys>,
@@ -140,8 +183,10 @@ pub struct Server {
     /// Goes on while the roles finish what is open: they need hosts to the last.
     _sharing: AbortOnDropHandle<()>,
     health: Health,
-    rows: Rows,
-    loops: TaskTracker,
+    /// Unless they are another's.
+    rows: Option<Rows>,
+    loops: JoinSet<()>,
+    machine: Machine,
     stop: CancellationToken,
     /// Of the data directory, where the store is in it.
     _lock: Option<lock::Lock>,
@@ -153,46 +198,63 @@ pub struct Server {
 /// When a part cannot be had: each error names what to change.
 pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartError> {
     let settings = Arc::new(settings);
-    let lock = match settings.database_url {
-        None => Some(lock::Lock::take(&settings.data_dir)?),
-        Some(_) => None,
+    let lock = match (&seams.store, &settings.database_url) {
+        (None, None) => Some(lock::Lock::take(&settings.data_dir)?),
+        _ => None,
     };
-    let blobs = bytes::open_checked(&settings, &seams.ids).await?;
-    let rows = Rows::open(&settings).await?;
-    if let Rows::Shared(store) = &rows {
+    let blobs = match &seams.blobs {
+        Some(blobs) => blobs.clone(),
+        None => bytes::open_checked(&settings, &seams.ids).await?,
+    };
+    let (store, rows) = match &seams.store {
+        Some(store) => (store.clone(), None),
+        None => {
+            let rows = Rows::open(&settings).await?;
+            (rows.store(), Some(rows))
+        }
+    };
+    if let Some(Rows::Shared(store)) = &rows {
         neighbours::follow_time(store, &*seams.clock).await?;
     }
     if lock.is_some() {
         // The lock says that no other server lives: whatever leases there are were held by the dead.
-        rows.store().free_leases().await?;
+        store.free_leases().await?;
     }
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|source| StartError::Listen { address: settings.listen, source })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
-
+    let (listener, address) = match seams.calls {
+        Calls::Tcp => listen(settings.listen).await.map(|(listener, address)| (Some(listener), address))?,
+        Calls::Router => (None, settings.listen),
+    };
     let health = Health::default();
-    let hosts = hosts(&settings, &rows, &seams);
-    let app = build(settings, address, rows.store(), blobs, &seams, &health, hosts.clone())?;
+    let hosts = hosts(&settings, rows.as_ref(), &seams);
+    let app = build(settings, address, store, blobs, &seams, &health, hosts.clone())?;
     let first_keys = first_start::set_up(&app).await?;
     first_start::check_key(&app).await?;
-    let server = Server {
+    let mut server = Server {
         address,
         first_keys,
         app,
         _sharing: AbortOnDropHandle::new(tokio::spawn(async move { hosts.keep_sharing().await })),
         health,
         rows,
-        loops: TaskTracker::new(),
+        loops: JoinSet::new(),
+        machine: seams.machine,
         stop: CancellationToken::new(),
         _lock: lock,
     };
     server.run_roles();
     server.meet_neighbours();
-    let router = api::router(server.app.clone());
-    server.loops.spawn(http::serve(listener, router, server.stop.clone()));
-    tracing::info!(%address, "listening");
+    if let Some(listener) = listener {
+        server.loops.spawn(http::serve(listener, server.router(), server.stop.clone()));
+        tracing::info!(%address, "listening");
+    }
     Ok(server)
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fail = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    Ok((listener, address))
 }
 
 fn build(
@@ -221,12 +283,7 @@ fn build(
     let fetcher = fetcher.with_hosts(hosts);
     let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
     let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
-    let scraper = Scraper::new(ScraperParts {
-        robots,
-        fetcher,
-        policy: policy.clone(),
-        cpus: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
-    });
+    let scraper = Scraper::new(ScraperParts { robots, fetcher, policy: policy.clone(), cpus: seams.machine.cpus });
     let scraper = Arc::new(scraper);
     let wake = Wake::default();
     let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
@@ -271,11 +328,11 @@ fn build(
 }
 
 /// What keeps to the limits of hosts: over all processes, where several share the store.
-fn hosts(settings: &Settings, rows: &Rows, seams: &Seams) -> Hosts {
+fn hosts(settings: &Settings, rows: Option<&Rows>, seams: &Seams) -> Hosts {
     let (concurrency, delay) = (settings.fetch_per_host_concurrency, settings.fetch_per_host_delay);
     match rows {
-        Rows::Embedded(_) => Hosts::new(concurrency, delay),
-        Rows::Shared(store) => {
+        None | Some(Rows::Embedded(_)) => Hosts::new(concurrency, delay),
+        Some(Rows::Shared(store)) => {
             let owner = ProcessId(seams.ids.uuid());
             let (store, clock) = (store.clone(), seams.clock.clone());
             Hosts::shared(concurrency, delay, Arc::new(SharedHosts { owner, store, clock, concurrency }))
@@ -286,11 +343,6 @@ fn hosts(settings: &Settings, rows: &Rows, seams: &Seams) -> Hosts {
 /// The bounds of a request's options.
 fn limits(settings: &Settings) -> Limits {
     Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes }
-}
-
-/// How many files this process may have open: as many as it may allow itself. A connection is a file.
-fn open_files() -> u64 {
-    rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024)
 }
 
 /// The client that webhooks are sent with.
@@ -316,24 +368,30 @@ fn client_options(policy: &AddressPolicy, seams: &Seams) -> ClientOptions {
 
 impl Server {
     /// Where others share the store: goes by its time, wakes them and is woken.
-    fn meet_neighbours(&self) {
-        let Rows::Shared(store) = &self.rows else { return };
+    fn meet_neighbours(&mut self) {
+        let Some(Rows::Shared(store)) = &self.rows else { return };
         let (clock, wake) = (self.app.clock.clone(), self.app.wake.clone());
         self.loops.spawn(neighbours::keep_time(store.clone(), clock, self.stop.clone()));
         self.loops.spawn(neighbours::exchange_notices(store.clone(), wake, self.stop.clone()));
     }
 
-    fn run_roles(&self) {
-        let settings = &self.app.settings;
+    /// Answers calls: what listens hands them to it.
+    pub fn router(&self) -> Router {
+        api::router(self.app.clone())
+    }
+
+    fn run_roles(&mut self) {
         let owner = ProcessId(self.app.ids.uuid());
-        if settings.roles.contains(&Role::Worker) {
+        let does = |role| self.app.settings.roles.contains(&role);
+        let (worker, dispatcher, scheduler) = (does(Role::Worker), does(Role::Dispatcher), does(Role::Scheduler));
+        if worker {
             self.loops.spawn(self.worker(owner).run(self.stop.clone()));
         }
-        if settings.roles.contains(&Role::Dispatcher) {
+        if dispatcher {
             self.loops.spawn(self.dispatcher(owner).run(self.stop.clone()));
             self.loops.spawn(self.replayer().run(self.stop.clone()));
         }
-        if settings.roles.contains(&Role::Scheduler) {
+        if scheduler {
             self.loops.spawn(self.scheduler().run(self.stop.clone()));
             self.loops.spawn(self.janitor().run(self.stop.clone()));
         }
@@ -406,21 +464,23 @@ impl Server {
                 schedule: settings.webhook_retry_schedule.clone(),
                 max_attempts: settings.webhook_max_attempts,
             },
-            slots: Slots::within(open_files()),
+            slots: Slots::within(self.machine.open_files),
         })
     }
 
     /// Takes the server down: tells that it is not ready, stops listening and claiming, lets open work finish, closes
     /// the store. Answers within [`STOP_WITHIN`], whatever is still open.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         tracing::info!("stopping");
         self.health.fail("server", "stopping");
         self.stop.cancel();
-        self.loops.close();
-        if tokio::time::timeout(STOP_WITHIN, self.loops.wait()).await.is_err() {
+        let ended = async { while self.loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
             tracing::warn!("some work was broken off; it will be taken up at the next start");
         }
-        self.rows.close().await;
+        if let Some(rows) = &self.rows {
+            rows.close().await;
+        }
         tracing::info!("stopped");
     }
 }

@@ -112,7 +112,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::fetch::Hosts;
+    use crate::fetch::{Hosts, Turns};
 
     /// The time of tokio's timer, which the tests pause.
     struct TimerClock(Instant);
@@ -186,7 +186,7 @@ mod tests {
                 let (hosts, number) = (process.hosts.clone(), process.number);
                 let (open, most, starts) = (self.open.clone(), self.most.clone(), self.starts.clone());
                 requests.spawn(async move {
-                    let _turn = hosts.enter("host", Uuid::nil(), Duration::ZERO).await;
+                    let _turn = hosts.enter("host", Uuid::nil(), Duration::ZERO, &Turns::new(1_000)).await;
                     starts.lock().push((number, Instant::now()));
                     most.fetch_max(open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                     tokio::time::sleep(time).await;
@@ -245,7 +245,7 @@ mod tests {
         processes[0].hosts.overloaded("host", Duration::from_secs(20));
         let begin = Instant::now();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        drop(processes[1].hosts.enter("host", Uuid::nil(), NO_DELAY).await);
+        drop(processes[1].hosts.enter("host", Uuid::nil(), NO_DELAY, &Turns::new(1)).await);
         assert!(begin.elapsed() >= Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
@@ -259,7 +259,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(dead);
         requests.abort_all();
-        drop(alive.hosts.enter("host", Uuid::nil(), NO_DELAY).await);
+        drop(alive.hosts.enter("host", Uuid::nil(), NO_DELAY, &Turns::new(1)).await);
         let waited = begin.elapsed();
         assert!(waited >= Duration::from_secs(14) && waited < Duration::from_secs(18), "{waited:?}");
     }
@@ -268,7 +268,8 @@ mod tests {
     async fn nothing_begins_on_a_grant_that_cannot_be_renewed() {
         let all = Neighbours::new().await;
         let process = all.process(1, 8, NO_DELAY);
-        let enter = || process.hosts.enter("host", Uuid::nil(), NO_DELAY);
+        let slots = Turns::new(1_000);
+        let enter = || process.hosts.enter("host", Uuid::nil(), NO_DELAY, &slots);
         let mut requests = JoinSet::new();
         all.request(&process, 1, Duration::from_secs(60), &mut requests);
         tokio::time::sleep(Duration::from_secs(1)).await;
