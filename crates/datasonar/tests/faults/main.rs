@@ -24,7 +24,7 @@ async fn any_process_is_killed_at_any_time() {
     let database = Database::start("killed").await;
     let urls = size("FAULT_URLS", 4_000);
     // So slow that all are killed before it is over.
-    let mut cluster = Cluster::start(urls, 10 * PACE, Some(&database), &LARGE, Vec::new()).await;
+    let mut cluster = Cluster::start(urls, 40 * PACE, Some(&database), &LARGE, Vec::new()).await;
     let job = cluster.batch("text").await;
     // The order is as good as any: every process, some of them twice, the one that answers calls among them.
     for (kill, place) in [1, 4, 0, 2, 6, 5, 3, 0, 1, 4].into_iter().enumerate() {
