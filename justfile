@@ -24,6 +24,10 @@ bench *args:
 faults *rounds:
     scripts/faults {{rounds}}
 
+# The simulation: so many seeds, each twice; `just sim 5000 --first 200`, or `just sim --seed 17` for one with its trace.
+sim *args:
+    cargo run -p datasonar-sim -- {{args}}
+
 # Accept the changed snapshots after looking at them.
 bless:
     INSTA_UPDATE=always cargo test --workspace --locked

@@ -108,7 +108,14 @@ async fn simulate(seed: u64, mutation: Option<Mutation>) -> anyhow::Result<Outco
     tokio::time::sleep(Duration::from_secs(90)).await;
     let account = server.app.store.account(None).await?.id;
     let scopes = [Environment::Production, Environment::Sandbox].map(|environment| Scope { account, environment });
-    let end = End { world: &world, web: &cluster.web, app: &server.app, blobs: &cluster.blobs, scopes };
+    let end = End {
+        world: &world,
+        web: &cluster.web,
+        app: &server.app,
+        rows: &cluster.rows.store,
+        blobs: &cluster.blobs,
+        scopes,
+    };
     let counts = end.check().await?;
     drop(server);
 

@@ -87,12 +87,13 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every source file below `crates/*/src`, with its path from the root and its text.
+/// Every source file below `crates/*/src` and `sim/src`, with its path from the root and its text.
 fn all() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root().join("crates")).unwrap() {
         sources(&entry.unwrap().path().join("src"), &mut found);
     }
+    sources(&root().join("sim/src"), &mut found);
     found.retain(|path| !path.ends_with("tests.rs"));
     found.sort();
     found

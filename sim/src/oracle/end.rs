@@ -8,8 +8,8 @@ use std::{
 
 use datasonar::app::App;
 use datasonar_store::{
-    Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, Job, JobFilter, JobId, JobKind, Page, RunOutcome, Scope,
-    Trigger,
+    Audit as _, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, Job, JobFilter, JobId, JobKind, Page, RunOutcome,
+    Scope, Trigger, sqlite::SqliteStore,
 };
 use futures::TryStreamExt;
 use object_store::{ObjectStore, memory::InMemory};
@@ -32,6 +32,7 @@ pub(crate) struct End<'a> {
     pub(crate) web: &'a Web,
     /// The parts of a process that nothing happens to.
     pub(crate) app: &'a App,
+    pub(crate) rows: &'a SqliteStore,
     pub(crate) blobs: &'a Arc<InMemory>,
     pub(crate) scopes: [Scope; 2],
 }
@@ -110,6 +111,7 @@ impl End<'_> {
         if own > most {
             self.broken(Property::Idempotent, format!("there are {own} jobs, and at most {most} were asked for"));
         }
+        self.audit().await?;
         self.drained(&known).await?;
         Ok(counts)
     }
@@ -299,6 +301,19 @@ impl End<'_> {
         }
         drop(oracle);
         wrong.into_iter().for_each(|what| self.broken(Property::Signed, what));
+        Ok(())
+    }
+
+    /// What an operator's audit would find.
+    async fn audit(&self) -> anyhow::Result<()> {
+        for job in self.rows.audited_jobs(None, ALL).await? {
+            let mut found = job.violations();
+            for task in self.rows.audited_tasks(job.id, 0, ALL).await? {
+                found.extend(task.violations());
+            }
+            found.into_iter().for_each(|what| self.broken(Property::Sound, format!("job {}: {what}", job.id)));
+        }
+        self.rows.audited_strays().await?.into_iter().for_each(|what| self.broken(Property::Sound, what));
         Ok(())
     }
 

@@ -49,6 +49,8 @@ pub enum Property {
     OneRunPerTime,
     /// Nothing is sent or fetched where it must not be.
     Guarded,
+    /// The rows agree with each other, as `datasonar admin check` sees it.
+    Sound,
     /// In the end nothing is held, due or owed, and no blob is an orphan.
     Drained,
 }
