@@ -1,10 +1,13 @@
 //! Which nodes are content.
 
+use url::Url;
+
 use crate::{
     ExtractError, Options,
     budget::Budget,
     dom::{BODY, Dom, NodeId, Tag},
     main_content, select,
+    structured::StructuredData,
 };
 
 /// What of a page is rendered: everything below the roots that is not removed.
@@ -29,22 +32,24 @@ impl Selection {
 
 /// Selects the content of a page: what can be seen, less what is excluded; of that what is included, or the main
 /// content, or all.
-pub(crate) fn select(dom: &Dom<'_>, options: &Options, budget: &Budget<'_>) -> Result<Selection, ExtractError> {
-    let mut selection = Selection { roots: vec![BODY], removed: vec![false; dom.len()] };
-    for id in dom.descendants(BODY) {
-        budget.spend(0)?;
-        if dom.is_element(id) && id != BODY && !is_visible(dom, id) {
-            selection.remove(id);
-        }
-    }
+pub(crate) fn select(
+    dom: &Dom<'_>,
+    url: &Url,
+    structured: &StructuredData,
+    options: &Options,
+    budget: &Budget<'_>,
+) -> Result<Selection, ExtractError> {
+    let narrows = options.include.is_empty() && options.only_main_content;
+    // What is folded away may be main content: a product's details behind a tab.
+    let mut selection = seen(dom, if narrows { Shown::Folded } else { Shown::Yes }, budget)?;
     for id in select::matches(dom, &options.exclude, budget)? {
         selection.remove(id);
     }
     if !options.include.is_empty() {
         selection.roots = select::matches(dom, &options.include, budget)?;
         keep_outermost(dom, &mut selection, budget)?;
-    } else if options.only_main_content {
-        main_content::narrow(dom, &mut selection, budget)?;
+    } else if narrows {
+        main_content::narrow(dom, url, structured, &mut selection, budget)?;
     }
     Ok(selection)
 }
@@ -69,13 +74,36 @@ fn keep_outermost(dom: &Dom<'_>, selection: &mut Selection, budget: &Budget<'_>)
     Ok(())
 }
 
-/// Whether a reader would see the element.
-fn is_visible(dom: &Dom<'_>, id: NodeId) -> bool {
+/// Whether a reader sees an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shown {
+    Never,
+    /// Not at once: behind a tab, in a dialog, without scripts. It may be content all the same.
+    Folded,
+    Yes,
+}
+
+/// The body, as far as it is seen at least like `least`.
+pub(crate) fn seen(dom: &Dom<'_>, least: Shown, budget: &Budget<'_>) -> Result<Selection, ExtractError> {
+    let mut selection = Selection { roots: vec![BODY], removed: vec![false; dom.len()] };
+    for id in dom.descendants(BODY) {
+        budget.spend(0)?;
+        if dom.is_element(id) && id != BODY && shown(dom, id) < least {
+            selection.remove(id);
+        }
+    }
+    Ok(selection)
+}
+
+/// Whether a reader sees the element.
+pub(crate) fn shown(dom: &Dom<'_>, id: NodeId) -> Shown {
     let tag = dom.tag(id);
+    let open = |name: &str| if dom.attr(id, name).is_some() { Shown::Yes } else { Shown::Folded };
     match tag {
+        // A formula, to be set by a script.
+        Tag::Script if dom.attr(id, "type").is_some_and(|kind| kind.starts_with("math/tex")) => return Shown::Yes,
         Tag::Script
         | Tag::Style
-        | Tag::Noscript
         | Tag::Svg
         | Tag::Frame
         | Tag::Iframe
@@ -101,21 +129,22 @@ fn is_visible(dom: &Dom<'_>, id: NodeId) -> bool {
         | Tag::Track
         | Tag::Progress
         | Tag::Meter
-        | Tag::Keygen => return false,
-        Tag::Template => return dom.attr(id, "shadowrootmode").is_some(),
-        Tag::Dialog => return dom.attr(id, "open").is_some(),
+        | Tag::Keygen => return Shown::Never,
+        Tag::Noscript => return Shown::Folded,
+        Tag::Template => return if dom.attr(id, "shadowrootmode").is_some() { Shown::Yes } else { Shown::Never },
+        Tag::Dialog => return open("open"),
         _ => {}
     }
     for (name, value) in dom.attrs(id) {
         match name {
-            "hidden" if !value.eq_ignore_ascii_case("until-found") => return false,
-            "style" if hides(value) => return false,
+            "hidden" if !value.eq_ignore_ascii_case("until-found") => return Shown::Folded,
+            "style" if hides(value) => return Shown::Folded,
             // What is hidden from screen readers alone may be content; icons and the anchors of headings are not.
-            "aria-hidden" if value == "true" && !tag.is_block() => return false,
+            "aria-hidden" if value == "true" && !tag.is_block() => return Shown::Never,
             _ => {}
         }
     }
-    true
+    Shown::Yes
 }
 
 /// Whether a style attribute hides its element.

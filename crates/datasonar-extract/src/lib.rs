@@ -91,6 +91,21 @@ pub fn extract(document: &Document<'_>, options: &Options, stop: &dyn Fn() -> bo
     Ok(extracted)
 }
 
+/// What the scorer of main content sees of a page, for training it.
+///
+/// # Errors
+/// As [`extract`].
+#[cfg(feature = "training")]
+pub fn training_view(document: &Document<'_>) -> Result<serde_json::Value, ExtractError> {
+    let budget = Budget::new(&|| false);
+    let top_level_domain = document.url.domain().and_then(|domain| domain.rsplit('.').next());
+    let source = charset::decode(document.body, document.content_type, top_level_domain);
+    let text = charset::normalize(&source);
+    let dom = dom::parse(&text, &budget)?;
+    let structured = StructuredData::of(&dom, &budget)?;
+    main_content::training::dump(&dom, document.url, &structured, &budget)
+}
+
 /// The content of an HTML page.
 fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Result<Extracted, ExtractError> {
     let text = charset::normalize(source);
@@ -98,7 +113,7 @@ fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Resu
     let base = Base::of(&dom, url);
     let structured = StructuredData::of(&dom, budget)?;
     let metadata = Metadata::of(&dom, &base, &structured, budget)?;
-    let selection = content::select(&dom, options, budget)?;
+    let selection = content::select(&dom, url, &structured, options, budget)?;
     let page = Page { dom: &dom, selection: &selection, base: &base };
     let mut contents = Vec::with_capacity(options.formats().len());
     for &format in options.formats() {

@@ -30,7 +30,10 @@ fn headings_keep_their_text_and_lose_the_sign_that_links_to_them() {
     starts("<h1>9. Classes<a class=headerlink href='#classes'>¶</a></h1>", "# 9. Classes\n");
     starts("<h2><a class=toc-backref href='#id2'>Coroutines</a><a href='page.html#c'>#</a></h2>", "## Coroutines\n");
     starts("<h2>C #</h2>", "## C \\#\n");
-    starts("<dl><dt><code>abs(x)</code><a href='#abs'>¶</a></dt><dd>The value.</dd></dl>", "**`abs(x)`**\nThe value.");
+    starts(
+        "<dl><dt><code>abs(x)</code><a href='#abs'>¶</a></dt><dd>The value.</dd></dl>",
+        "**`abs(x)`**  \nThe value.",
+    );
 }
 
 #[test]
@@ -69,7 +72,7 @@ fn a_list_of_links_that_is_announced_is_content() {
 fn a_list_of_terms_without_explanations_is_a_list() {
     let list = "<dl><dt><a href=/abort>ABORT</a> — abort the transaction</dt><dt>ALTER — change a definition</dt></dl>";
     starts(list, "- [ABORT](https://docs.example/abort) — abort the transaction\n- ALTER — change a definition\n\n");
-    starts("<dl><dt>a</dt><dt>b</dt><dd>Both.</dd></dl>", "**a**\n\n**b**\nBoth.");
+    starts("<dl><dt>a</dt><dt>b</dt><dd>Both.</dd></dl>", "**a**\n\n**b**  \nBoth.");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out:
                 ampersand_ends = ampersand_ends.filter(|end| *end > at);
                 ampersand_ends.is_some() && next.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'#')
             }
-            '~' => next == Some(b'~') || at > 0 && bytes[at - 1] == b'~',
+            '~' => true,
             '|' => in_cell,
             _ => false,
         };
@@ -78,6 +78,13 @@ pub(super) fn markdown_url(url: &str, out: &mut String) {
             ' ' => out.push_str("%20"),
             '|' => out.push_str("%7C"),
             '\\' => out.push_str("%5C"),
+            '[' => out.push_str("%5B"),
+            ']' => out.push_str("%5D"),
+            '`' => out.push_str("%60"),
+            '"' => out.push_str("%22"),
+            '^' => out.push_str("%5E"),
+            '{' => out.push_str("%7B"),
+            '}' => out.push_str("%7D"),
             character => out.push(character),
         }
     }

@@ -4,14 +4,17 @@
 //! and all of it is decided when the next word comes. So nothing is left dangling, and emphasis never spans paragraphs.
 
 mod marks;
+mod notes;
+mod tables;
 
 use marks::Mark;
+use notes::Notes;
 
 use super::{
     Page,
     code::{language, longest_ticks, preformatted},
     escape::{heading_word, markdown_url, markdown_word},
-    tables::{DataTables, span},
+    tables::DataTables,
 };
 use crate::{
     ExtractError,
@@ -34,7 +37,7 @@ pub(crate) enum Style {
 /// Writes the selected content.
 pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result<String, ExtractError> {
     let tables = DataTables::of(page, budget)?;
-    let mut writer = Writer::new(*page, style, tables);
+    let mut writer = Writer::new(*page, style, tables, Notes::of(page, budget)?);
     for &root in &page.selection.roots {
         writer.block(2);
         writer.walk(root, budget)?;
@@ -60,6 +63,17 @@ enum Undo {
     Quote,
 }
 
+/// An open list.
+#[derive(Clone, Copy)]
+struct List {
+    /// The next item's number; none for bullets.
+    next: Option<u32>,
+    /// Marked by the other sign, to be apart from a list right before.
+    other: bool,
+    /// Items begun.
+    items: u32,
+}
+
 struct Writer<'a> {
     page: Page<'a>,
     markdown: bool,
@@ -78,20 +92,26 @@ struct Writer<'a> {
     /// Markers of items without a word yet: where in the prefix, and the marker.
     bullets: Vec<(usize, String)>,
     marks: Vec<Mark>,
+    /// The first character of the word to be written; none if that is markup.
+    next: Option<char>,
+    /// Where emphasis ended that ends in a sign.
+    closed_at: usize,
     /// The heading's number signs, to be written with its first word.
     heading: u8,
     /// Inside what must stay on one line.
     single_line: u32,
     in_cell: bool,
-    /// The next number of each open list; none for bullets.
-    lists: Vec<Option<u32>>,
-    /// Rows and columns of the open table that holds data.
-    table: Option<(u32, u32)>,
+    lists: Vec<List>,
+    /// The list that ended last, and how much was written and how far things were indented then.
+    ended: Option<(List, usize, usize)>,
+    /// The open table that holds data.
+    table: Option<tables::Open>,
+    notes: Notes,
     undo: Vec<(NodeId, Undo)>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(page: Page<'a>, style: Style, tables: DataTables) -> Self {
+    fn new(page: Page<'a>, style: Style, tables: DataTables, notes: Notes) -> Self {
         Self {
             page,
             markdown: style == Style::Markdown,
@@ -106,11 +126,15 @@ impl<'a> Writer<'a> {
             indents: 0,
             bullets: Vec::new(),
             marks: Vec::new(),
+            next: None,
+            closed_at: usize::MAX,
             heading: 0,
             single_line: 0,
             in_cell: false,
             lists: Vec::new(),
+            ended: None,
             table: None,
+            notes,
             undo: Vec::new(),
         }
     }
@@ -164,12 +188,23 @@ impl<'a> Writer<'a> {
             Tag::Strong | Tag::B => self.mark(id, "**"),
             Tag::Em | Tag::I => self.mark(id, "*"),
             Tag::Del | Tag::S | Tag::Strike => self.mark(id, "~~"),
+            Tag::A if self.leads_back(id) || self.note_call(id) => return Ok(false),
             Tag::A => self.link(id),
+            Tag::Math => return Ok(!self.formula(id, budget)?),
+            Tag::Script => {
+                self.formula(id, budget)?;
+                return Ok(false);
+            }
+            Tag::Summary => {
+                self.enter_block(id, 2);
+                self.mark(id, "**");
+            }
             Tag::Q => {
                 self.word("\u{201c}");
                 self.undo.push((id, Undo::Quote));
             }
             Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir => self.list(id, tag),
+            Tag::Li if self.note(id) => {}
             Tag::Li => self.item(id),
             Tag::Blockquote => self.quote(id),
             Tag::Table | Tag::Tr | Tag::Td | Tag::Th => self.table_part(id, tag),
@@ -182,9 +217,10 @@ impl<'a> Writer<'a> {
             }
             Tag::Dt => {
                 self.block(2);
+                self.undo.push((id, Undo::Block(1)));
                 self.mark(id, "**");
             }
-            Tag::Dd => self.enter_block(id, 1),
+            Tag::Dd => self.explanation(id),
             Tag::Thead | Tag::Tbody | Tag::Tfoot => self.enter_block(id, 1),
             tag if tag.is_heading() => self.enter_heading(id, tag),
             tag if tag.is_block() => self.enter_block(id, 2),
@@ -210,13 +246,23 @@ impl<'a> Writer<'a> {
                 Undo::Indent { len, item } => {
                     self.prefix.truncate(len);
                     self.indents -= 1;
+                    let pending = self.bullets.len();
                     self.bullets.retain(|(at, _)| *at < len);
+                    // An item without a word is not written, and has no number.
+                    if item
+                        && self.bullets.len() < pending
+                        && let Some(list) = self.lists.last_mut()
+                    {
+                        list.items -= 1;
+                        list.next = list.next.map(|number| number.saturating_sub(1));
+                    }
                     self.block(if item { 1 } else { 2 });
                 }
                 Undo::List => {
-                    self.lists.pop();
-                    let breaks = if self.lists.is_empty() { 2 } else { 1 };
-                    self.block(breaks);
+                    if let Some(list) = self.lists.pop().filter(|list| list.items > 0) {
+                        self.ended = Some((list, self.out.len(), self.prefix.len()));
+                    }
+                    self.block(if self.markdown || self.lists.is_empty() { 2 } else { 1 });
                 }
                 Undo::Table => {
                     self.table = None;
@@ -260,9 +306,15 @@ impl<'a> Writer<'a> {
     }
 
     fn list(&mut self, id: NodeId, tag: Tag) {
-        self.block(if self.lists.is_empty() { 2 } else { 1 });
+        let is_nested = !self.lists.is_empty() && self.page.dom.tag(self.page.dom.node(id).parent) == Tag::Li;
+        self.block(if is_nested { 1 } else { 2 });
         let start = self.page.dom.attr(id, "start").and_then(|start| start.trim().parse().ok()).unwrap_or(1);
-        self.lists.push((tag == Tag::Ol && self.markdown).then_some(start));
+        let next = (tag == Tag::Ol && self.markdown).then_some(start);
+        let other = self.ended.is_some_and(|(ended, written, indent)| {
+            let follows = written == self.out.len() && indent == self.prefix.len() && self.bullets.is_empty();
+            follows && ended.next.is_some() == next.is_some() && !ended.other
+        });
+        self.lists.push(List { next, other, items: 0 });
         self.undo.push((id, Undo::List));
     }
 
@@ -271,17 +323,35 @@ impl<'a> Writer<'a> {
             return self.enter_block(id, 1);
         }
         self.block(1);
+        if let Some(list) = self.lists.last_mut() {
+            // Items follow each other without an empty line, whatever ends the one before.
+            self.breaks = if list.items > 0 { self.breaks.min(1) } else { self.breaks };
+            list.items += 1;
+        }
         let marker = match self.lists.last_mut() {
-            Some(Some(number)) => {
-                let marker = format!("{number}. ");
+            Some(List { next: Some(number), other, .. }) => {
+                let marker = format!("{number}{} ", if *other { ')' } else { '.' });
                 *number = number.saturating_add(1).min(999_999_999);
                 marker
             }
+            Some(List { other: true, .. }) if self.markdown => "* ".to_owned(),
             _ => "- ".to_owned(),
         };
         self.indent(id, &" ".repeat(marker.len()), true);
         let at = self.prefix.len() - marker.len();
         self.bullets.push((at, marker));
+    }
+
+    /// What explains a term stands on the line below it.
+    fn explanation(&mut self, id: NodeId) {
+        let begins_line = self.single_line == 0 && self.line_begun && self.breaks <= 1 && self.bullets.is_empty();
+        if self.markdown && begins_line {
+            self.suspend_marks();
+            (self.breaks, self.line_break) = (0, true);
+            self.undo.push((id, Undo::Block(2)));
+        } else {
+            self.enter_block(id, if self.markdown { 2 } else { 1 });
+        }
     }
 
     fn quote(&mut self, id: NodeId) {
@@ -303,8 +373,10 @@ impl<'a> Writer<'a> {
             return self.block(2);
         }
         self.block(2);
+        // Behind an item's marker, dashes would be read with it.
+        let dashes = if self.bullets.is_empty() { "---" } else { "___" };
         self.begin_word();
-        self.out.push_str("---");
+        self.out.push_str(dashes);
         self.block(2);
     }
 
@@ -351,75 +423,6 @@ impl<'a> Writer<'a> {
         self.out.push_str(&self.prefix);
     }
 
-    // Tables
-
-    fn table_part(&mut self, id: NodeId, tag: Tag) {
-        let columns = if tag == Tag::Table && self.single_line == 0 { self.tables.columns(id) } else { None };
-        match (tag, self.table) {
-            (Tag::Table, _) => {
-                self.block(2);
-                if let Some(columns) = columns {
-                    self.table = Some((0, columns));
-                    self.undo.push((id, Undo::Table));
-                } else {
-                    self.undo.push((id, Undo::Block(2)));
-                }
-            }
-            (Tag::Tr, Some(_)) if self.single_line == 0 => {
-                self.block(1);
-                self.undo.push((id, Undo::Row));
-            }
-            (Tag::Td | Tag::Th, Some(_)) if self.single_line == 0 => {
-                if self.markdown {
-                    if self.breaks > 0 || !self.line_begun {
-                        self.begin_word();
-                        self.out.push('|');
-                    }
-                    self.out.push(' ');
-                }
-                self.space = false;
-                self.single_line += 1;
-                self.in_cell = true;
-                let span = span(self.page.dom.attr(id, "colspan"));
-                self.undo.push((id, Undo::Cell { span }));
-            }
-            _ => self.enter_block(id, 1),
-        }
-    }
-
-    fn end_cell(&mut self, span: u32) {
-        self.single_line -= 1;
-        self.in_cell = false;
-        self.space = false;
-        if self.markdown {
-            for _ in 0..span {
-                self.out.push_str(if self.out.ends_with(' ') { "|" } else { " |" });
-            }
-        } else {
-            self.tab = true;
-        }
-    }
-
-    fn end_row(&mut self) {
-        self.tab = false;
-        if let Some((rows, columns)) = &mut self.table
-            && self.markdown
-            && self.line_begun
-            && self.breaks == 0
-        {
-            *rows += 1;
-            let (rows, columns) = (*rows, *columns);
-            if rows == 1 {
-                self.new_line();
-                self.out.push('|');
-                for _ in 0..columns {
-                    self.out.push_str(" --- |");
-                }
-            }
-        }
-        self.block(1);
-    }
-
     // Words
 
     fn text(&mut self, text: &str) {
@@ -437,6 +440,7 @@ impl<'a> Writer<'a> {
     }
 
     fn word(&mut self, word: &str) {
+        self.next = word.chars().next();
         let first = self.begin_word();
         if self.markdown && self.heading > 0 {
             heading_word(word, &mut self.out);
@@ -467,6 +471,7 @@ impl<'a> Writer<'a> {
             self.out.push(separator);
         }
         self.space = false;
+        self.part_marks();
         self.open_marks();
         first
     }
@@ -507,6 +512,10 @@ impl<'a> Writer<'a> {
             return;
         }
         self.begin_word();
+        // Two pieces of code side by side would be read as one.
+        if self.out.ends_with('`') {
+            self.out.push(' ');
+        }
         let ticks = "`".repeat(longest_ticks(&text) + 1);
         let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
         let text = if self.in_cell { text.replace('|', "\\|") } else { text };

@@ -71,7 +71,7 @@ fn walk(page: &Page<'_>, root: NodeId, budget: &Budget<'_>, out: &mut String) ->
 fn name<'a>(page: &Page<'a>, id: NodeId) -> Option<&'a str> {
     let dom = page.dom;
     match dom.tag(id) {
-        Tag::Text | Tag::Document | Tag::Html | Tag::Body | Tag::Font | Tag::Template | Tag::Form => None,
+        Tag::Text | Tag::Document | Tag::Html | Tag::Body | Tag::Font | Tag::Template | Tag::Form | Tag::Script => None,
         Tag::Unknown => {
             let name = dom.name(id);
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';

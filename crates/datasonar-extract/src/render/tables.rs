@@ -107,3 +107,8 @@ fn finish(table: Seen, data: &mut HashMap<NodeId, u32>) {
 pub(super) fn span(colspan: Option<&str>) -> u32 {
     colspan.and_then(|span| span.trim().parse().ok()).unwrap_or(1).clamp(1, MAX_SPAN as u32)
 }
+
+/// How many rows a cell spans.
+pub(super) fn rows_spanned(rowspan: Option<&str>) -> u32 {
+    rowspan.and_then(|span| span.trim().parse().ok()).unwrap_or(1).clamp(1, 1000)
+}

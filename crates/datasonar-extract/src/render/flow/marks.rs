@@ -47,6 +47,26 @@ impl Writer<'_> {
         }
     }
 
+    /// Writes a space where marks would not be read as such: between the end of one and the beginning of another of its sign,
+    /// and where there is a sign inside and a letter outside.
+    pub(super) fn part_marks(&mut self) {
+        let next_is_letter = self.next.take().is_some_and(char::is_alphanumeric);
+        let opens = self.marks.iter().find(|mark| mark.state == State::Pending);
+        let parts = match opens {
+            Some(mark) if mark.url.is_none() => {
+                let last = self.out.chars().next_back();
+                let is_alone = self.marks.iter().filter(|mark| mark.state == State::Pending).count() == 1;
+                let inside = next_is_letter && is_alone;
+                mark.open.chars().next() == last || last.is_some_and(char::is_alphanumeric) && !inside
+            }
+            Some(_) => false,
+            None => self.closed_at == self.out.len() && next_is_letter,
+        };
+        if parts {
+            self.out.push(' ');
+        }
+    }
+
     pub(super) fn open_marks(&mut self) {
         for mark in self.marks.iter_mut().filter(|mark| mark.state == State::Pending) {
             if mark.url.is_some() && self.out.ends_with('!') {
@@ -66,7 +86,11 @@ impl Writer<'_> {
 
     fn write_close(&mut self, mark: &Mark) {
         if mark.state == State::Open {
+            let ends_in_sign = self.out.chars().next_back().is_some_and(|last| !last.is_alphanumeric());
             self.out.push_str(mark.close);
+            if mark.url.is_none() && ends_in_sign {
+                self.closed_at = self.out.len();
+            }
             if let Some(url) = &mark.url {
                 self.out.push('(');
                 markdown_url(url, &mut self.out);

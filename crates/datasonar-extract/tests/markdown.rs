@@ -1,0 +1,105 @@
+//! Markdown means what it was made from: read by a CommonMark parser and made into Markdown again, it is the same.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
+
+use datasonar_extract::{Content, Document, Format, Options, extract};
+use proptest::prelude::*;
+use pulldown_cmark::{Options as Extensions, Parser};
+use url::Url;
+
+fn markdown(html: &str) -> String {
+    let url: Url = "https://example.com/a/".parse().unwrap();
+    let options = Options::new(vec![Format::Markdown], false, &[], &[]).unwrap();
+    let body = format!("<!doctype html><body>{html}</body>");
+    let document = Document { url: &url, content_type: Some("text/html; charset=utf-8"), body: body.as_bytes() };
+    match extract(&document, &options, &|| false).unwrap().contents.pop().unwrap().1 {
+        Content::Text(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn html(markdown: &str) -> String {
+    let extensions = Extensions::ENABLE_TABLES | Extensions::ENABLE_STRIKETHROUGH;
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, Parser::new_ext(markdown, extensions));
+    html
+}
+
+/// Words that look like markup, or like nothing.
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => "[a-z]{1,8}",
+        1 => "[-+*_#>=`~|!\\[\\]()&;:.0-9a-z\\\\]{1,6}",
+        1 => prop_oneof![
+            Just("1."), Just("2)"), Just("-"), Just("+"), Just("*"), Just("#"), Just("###"), Just("==="), Just("---"),
+            Just("***"), Just("~~~"), Just("```"), Just(">"), Just("&amp;amp;"), Just("&lt;b>"), Just("&lt;!--"),
+            Just("|"), Just("a|b"), Just("\\"), Just("snake_case"), Just("_init_"), Just("2*3*4"), Just("[x]"),
+            Just("![x]"), Just("[a](b)"), Just("مرحبا"), Just("日本語。"), Just("https://example.com/x"), Just("$5"),
+        ].prop_map(str::to_owned),
+    ]
+    .prop_map(|word| word.replace('<', "&lt;"))
+}
+
+fn words() -> impl Strategy<Value = String> {
+    prop::collection::vec(word(), 1..6).prop_map(|words| words.join(" "))
+}
+
+fn line() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => words(),
+        1 => words().prop_map(|text| format!("<strong>{text}</strong>")),
+        1 => words().prop_map(|text| format!("<em>{text}</em>")),
+        1 => words().prop_map(|text| format!("<code>{text}</code>")),
+        1 => words().prop_map(|text| format!("<a href=\"/x?a=(b)&amp;c=[d]\">{text}</a>")),
+        1 => words().prop_map(|text| format!("<del>{text}</del>")),
+        1 => Just("<br>".to_owned()),
+        1 => Just("<img src=/i.png alt='a [b] *c*'>".to_owned()),
+    ];
+    prop::collection::vec(piece, 1..4).prop_map(|pieces| pieces.join(" "))
+}
+
+fn block() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        4 => line().prop_map(|text| format!("<p>{text}</p>")),
+        1 => (1..7, line()).prop_map(|(level, text)| format!("<h{level}>{text}</h{level}>")),
+        1 => prop::collection::vec(words(), 1..4)
+            .prop_map(|lines| format!("<pre><code class=language-c>{}</code></pre>", lines.join("\n  "))),
+        1 => Just("<hr>".to_owned()),
+        1 => prop::collection::vec(prop::collection::vec(line(), 2..4), 1..4).prop_map(|rows| {
+            let rows: String = rows
+                .iter()
+                .map(|row| format!("<tr>{}</tr>", row.iter().map(|cell| format!("<td>{cell}</td>")).collect::<String>()))
+                .collect();
+            format!("<table>{rows}</table>")
+        }),
+        1 => (words(), line()).prop_map(|(term, text)| format!("<dl><dt>{term}</dt><dd>{text}</dd></dl>")),
+        1 => (words(), line()).prop_map(|(term, text)| format!("<details><summary>{term}</summary>{text}</details>")),
+        1 => line(),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let some = prop::collection::vec(inner, 1..4);
+        prop_oneof![
+            some.clone().prop_map(|items| format!(
+                "<ul>{}</ul>",
+                items.iter().map(|item| format!("<li>{item}</li>")).collect::<String>()
+            )),
+            some.clone().prop_map(|items| format!(
+                "<ol start=3>{}</ol>",
+                items.iter().map(|item| format!("<li>{item}</li>")).collect::<String>()
+            )),
+            some.clone().prop_map(|blocks| format!("<blockquote>{}</blockquote>", blocks.concat())),
+            some.prop_map(|blocks| format!("<div>{}</div>", blocks.concat())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_read_again_is_the_same(blocks in prop::collection::vec(block(), 1..4)) {
+        let once = markdown(&blocks.concat());
+        let read = html(&once);
+        let twice = markdown(&read);
+        prop_assert_eq!(&once, &twice, "by way of {}", read);
+    }
+}
