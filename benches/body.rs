@@ -174,6 +174,7 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
                 segments,
                 succeeded: task.urls,
                 failed: 0,
+                errors: Vec::new(),
                 time_ms: 0,
                 page_error: None,
                 dropped: Vec::new(),

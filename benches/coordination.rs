@@ -19,8 +19,8 @@ use std::{
 };
 
 use datasonar_store::{
-    ClaimTasks, NewJob, NewTask, Store,
-    conformance::samples::{at, batch, claiming, outcome, process, scope, submit, with_tasks},
+    ClaimTasks, NewJob, NewTask,
+    conformance::samples::{Tested, at, batch, claiming, outcome, process, scope, submit, with_tasks},
     postgres::{Connector, PostgresStore},
     sqlite::{SqliteStore, Threading},
 };
@@ -60,7 +60,7 @@ fn job(tasks: u64) -> NewJob {
 }
 
 /// Works until nothing is left or it is told to stop; counts.
-async fn work(store: Arc<dyn Store>, done: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+async fn work(store: Tested, done: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
     let owner = process();
     let begin = Instant::now();
     while !stop.load(Ordering::Relaxed) {
@@ -78,12 +78,12 @@ async fn work(store: Arc<dyn Store>, done: Arc<AtomicU64>, stop: Arc<AtomicBool>
 }
 
 /// Has each store worked on as by a process.
-fn start(stores: &[Arc<dyn Store>], done: &Arc<AtomicU64>, stop: &Arc<AtomicBool>) -> JoinSet<()> {
+fn start(stores: &[Tested], done: &Arc<AtomicU64>, stop: &Arc<AtomicBool>) -> JoinSet<()> {
     let each = stores.iter().flat_map(|store| std::iter::repeat_n(store, OPEN));
     each.map(|store| work(Arc::clone(store), Arc::clone(done), Arc::clone(stop))).collect()
 }
 
-async fn run(stores: &[Arc<dyn Store>]) -> f64 {
+async fn run(stores: &[Tested]) -> f64 {
     let (done, stop) = (Arc::default(), Arc::default());
     let begin = Instant::now();
     start(stores, &done, &stop).join_all().await;
@@ -98,8 +98,8 @@ fn report(store: &str, tasks: f64, commits: f64, log: &str) {
 async fn embedded() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&directory.path().join("store.db"), Threading::Pool).await.unwrap();
-    submit(&(store.clone() as Arc<dyn Store>), job(TASKS)).await;
-    let rate = run(&[store.clone() as Arc<dyn Store>]).await;
+    submit(&(store.clone() as Tested), job(TASKS)).await;
+    let rate = run(&[store.clone() as Tested]).await;
     store.close().await;
     report("SQLite", rate, syncs(directory.path()), "");
 }
@@ -131,8 +131,8 @@ async fn ask<T: Send + 'static>(url: &str, question: impl FnOnce(&mut Client) ->
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-async fn open(url: &str, processes: usize) -> Vec<Arc<dyn Store>> {
-    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+async fn open(url: &str, processes: usize) -> Vec<Tested> {
+    let mut stores: Vec<Tested> = Vec::new();
     for _ in 0..processes {
         stores.push(PostgresStore::open(Connector::new(url, None).unwrap()).await.unwrap());
     }

@@ -229,6 +229,7 @@ pub(crate) async fn seed(data_dir: &Path, key: &str, endpoints: impl Iterator<It
                     segments: vec![run.write(&blobs, task.lease).await.unwrap()],
                     succeeded: 1,
                     failed: 0,
+                    errors: Vec::new(),
                     time_ms: 0,
                     page_error: None,
                     dropped: Vec::new(),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, KeyId, SecretId};
+use crate::{AccountId, KeyId, NewLink, SecretId};
 
 /// One of the two sides of an account. Nothing crosses from one to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,6 +78,8 @@ pub struct NewKey {
     pub hash: [u8; 32],
     /// Its first characters, enough to recognise it in a list (`osk_1a2b…`).
     pub prefix: String,
+    /// What it is called; may be empty.
+    pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -91,8 +93,12 @@ pub struct Key {
     pub scope: Scope,
     /// Its first characters.
     pub prefix: String,
+    /// What it is called; may be empty.
+    pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last used, to the minute or so.
+    pub last_used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
 }
@@ -134,7 +140,8 @@ pub struct Secret {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What an empty store is filled with at the first start: one account, and a key and a secret for each environment.
+/// What an empty store is filled with at the first start: one account, a key and a secret for each environment, and the link by which its
+/// owner signs in.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The built-in account.
@@ -143,6 +150,8 @@ pub struct Setup {
     pub keys: Vec<NewKey>,
     /// Its first secrets, one for each environment.
     pub secrets: Vec<NewSecret>,
+    /// Its first links.
+    pub links: Vec<NewLink>,
 }
 
 /// Pages scraped for a scope, to be added to its usage of a day.

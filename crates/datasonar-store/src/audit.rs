@@ -49,6 +49,10 @@ pub struct AuditedJob {
     pub found: Counts,
     /// Results that succeeded and failed, by its row.
     pub results: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// How many failed by a code, over all codes.
+    pub errors: u64,
     /// Its tasks.
     pub tasks: TaskCounts,
     /// Where its input is, if it has one.
@@ -177,6 +181,9 @@ impl AuditedJob {
         });
         demand(self.results == self.tasks.results, &|| {
             format!("its row counts {} results, its segments hold {}", self.results, self.tasks.results)
+        });
+        demand(self.failed == self.errors, &|| {
+            format!("its row counts {} results that failed, {} are told by their codes", self.failed, self.errors)
         });
         demand(!has_ended || self.results == row.urls, &|| {
             format!("it has ended with {} results of {}", self.results, row.urls)

@@ -4,7 +4,7 @@
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// Why a step did not happen. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// No such row within the caller's scope; another scope's row answers the same.
     #[error("not found")]

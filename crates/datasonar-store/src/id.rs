@@ -53,6 +53,10 @@ id! {
     ReplayId;
     /// A schedule.
     ScheduleId;
+    /// A person who signs in.
+    UserId;
+    /// A link that opens the door once (the row, never its token).
+    LinkId;
     /// One running process of Datasonar, new at each start: the owner of leases.
     ProcessId;
 }

@@ -14,9 +14,13 @@ mod delivery;
 mod error;
 mod frontier;
 mod group;
+mod histogram;
 mod host;
 mod id;
+mod insight;
 mod job;
+mod moving;
+mod people;
 pub mod postgres;
 mod replay;
 mod schedule;
@@ -41,10 +45,24 @@ pub use frontier::{
     Discovery, DroppedPage, FoundUrl, NewCrawl, SKIPPED_LISTED, SkipCounts, SkipReason, SkippedUrl,
     URLS_PER_CRAWL_TASK, UrlKey,
 };
+pub use histogram::{Histogram, LATENCY_BOUNDS_MS, LATENCY_CLASSES};
 pub use host::{HostAsk, HostGrant, HostKey, HostShares, ShareHosts};
-pub use id::{AccountId, AttemptId, DeliveryId, JobId, KeyId, ProcessId, ReplayId, ScheduleId, SecretId};
+pub use id::{
+    AccountId, AttemptId, DeliveryId, JobId, KeyId, LinkId, ProcessId, ReplayId, ScheduleId, SecretId, UserId,
+};
+pub use insight::{
+    ACTIVITY_DAYS, Activity, ActivityBucket, BUCKET_MS, COUNTED, CappedCount, DeadLetterGroup, DeadLetterKey,
+    DeadLetters, DeliverySearch, ERROR_URL_BYTES, ERROR_URLS, EndpointHealth, EndpointSearch, GROUP_COUNTED, Insight,
+    JobSearch, LastAttempt, ListedDelivery, Listing, MOST_BUCKETS, PageErrors, Part, Position, ScheduleOverview,
+    Standing, UNKNOWN_ERROR,
+};
 pub use job::{
     Idempotency, Job, JobError, JobFilter, JobInput, JobKind, JobStatus, NewJob, NewWork, Page, Submission, Webhook,
+};
+pub use moving::{BlobPlace, CarriedPlace, CarriedRows, Movable, MoveBegin, MoveMark, NamedBlob, TableDigest};
+pub use people::{
+    Brake, LINKS_OF_AN_ACCOUNT, Link, Member, MemberRole, Membership, NewLink, NewSession, NewUser, OpenSession,
+    People, PeopleExpiry, SEEN_WITHIN, SESSIONS_OF_A_USER, Session, Subject, TokenHash, User, WholeStore,
 };
 pub use replay::{Advance, NewReplay, Replay, ReplayStatus, Selection};
 pub use schedule::{

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask, Job,
-    JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest, Page, Renewal, Replay,
-    ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope, Secret, Selection, Setup,
-    SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask,
+    Insight, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest, Page,
+    Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope, Secret,
+    Selection, Setup, SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
 };
 
 /// How much there is to do, for operators.
@@ -33,7 +33,7 @@ pub struct Totals {
 /// Held as `Arc<dyn Store>`. A step that answers `Ok` is durable. A step that answers an error has changed nothing.
 /// Times are passed in as `now`; ids are minted by the caller.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Insight + Send + Sync + 'static {
     // ---- accounts, keys and secrets
 
     /// Fills an empty store with its built-in account. Answers whether it was empty; otherwise nothing is changed.

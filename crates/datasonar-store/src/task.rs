@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    DeliveryId, Discovery, DroppedPage, FoundUrl, JobError, JobId, JobInput, JobKind, ProcessId, Scope, Segment,
+    DeliveryId, Discovery, DroppedPage, FoundUrl, JobError, JobId, JobInput, JobKind, PageErrors, ProcessId, Scope,
+    Segment,
 };
 
 /// A task to be made with its job.
@@ -118,6 +119,8 @@ pub struct FinishTask {
     pub succeeded: u32,
     /// How many pages failed.
     pub failed: u32,
+    /// By which codes pages failed. Those that failed and are in none of these are counted as [`crate::UNKNOWN_ERROR`].
+    pub errors: Vec<PageErrors>,
     /// The sum of the pages' times, in milliseconds (for the usage).
     pub time_ms: u64,
     /// Why the page failed, where the job is a single scrape.

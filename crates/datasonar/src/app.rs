@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datasonar_net::AddressPolicy;
 use datasonar_store::Store;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     blobs::Blobs,
@@ -13,11 +14,13 @@ use crate::{
     crawl::Sites,
     crypto::Sealer,
     jobs::{Jobs, Results},
+    key_uses::KeyUses,
     mapper::Mapper,
+    people::People,
     schedules::Schedules,
     scrape::Scraper,
     wake::Wake,
-    webhook::test_event::TestEvents,
+    webhook::{secrets::Secrets, test_event::TestEvents},
 };
 
 /// The parts of a running server.
@@ -37,8 +40,12 @@ pub struct App {
     pub ids: Ids,
     /// Encrypts and decrypts webhook secrets.
     pub sealer: Sealer,
+    /// The secrets that sign webhooks.
+    pub secrets: Secrets,
     /// Which addresses may be dialled.
     pub policy: AddressPolicy,
+    /// People who use the dashboard.
+    pub people: People,
     /// Accepts and cancels jobs.
     pub jobs: Jobs,
     /// Keeps schedules and starts their jobs.
@@ -53,6 +60,10 @@ pub struct App {
     pub mapper: Mapper,
     /// Sends test events.
     pub test_events: TestEvents,
+    /// Notes when API keys are used.
+    pub key_uses: KeyUses,
+    /// Cancelled when the server stops: answers that go on for long end then.
+    pub stopping: CancellationToken,
     /// Wakes the loops of this process.
     pub wake: Wake,
     /// What keeps this process from being ready, if anything does.

@@ -1,7 +1,7 @@
 //! Datasonar: fire jobs, get a clean callback.
 //!
-//! Modules point one way: `config clock crypto blobs wake` → `fetch` → `crawl scrape` → `jobs mapper` → `webhook schedules` →
-//! `roles | api` → `serve` → `cli`. ARCHITECTURE.md walks a job through them.
+//! Modules point one way: `config clock crypto blobs wake` → `fetch` → `crawl scrape` → `jobs mapper people` → `webhook schedules` →
+//! `roles | api | dashboard` → `serve` → `cli`. ARCHITECTURE.md walks a job through them.
 
 pub mod api;
 pub mod app;
@@ -12,9 +12,12 @@ pub mod config;
 pub mod cpu;
 pub mod crawl;
 pub mod crypto;
+pub mod dashboard;
 pub mod fetch;
 pub mod jobs;
+pub mod key_uses;
 pub mod mapper;
+pub mod people;
 pub mod roles;
 pub mod schedules;
 pub mod scrape;

@@ -72,9 +72,9 @@ impl FaultyStore {
 
 /// Every call goes through [`FaultyStore::pass`]; those with a `by` to a method of that name, which tells the oracle.
 macro_rules! faulty {
-    ($( $name:ident($($arg:ident: $type:ty),*) -> $out:ty $(, by $watched:ident)?; )*) => {
+    ($trait:ident: $( $name:ident($($arg:ident: $type:ty),*) -> $out:ty $(, by $watched:ident)?; )*) => {
         #[async_trait]
-        impl Store for FaultyStore {
+        impl $trait for FaultyStore {
             $(
                 async fn $name(&self, $($arg: $type),*) -> Result<$out> {
                     let args = ($($arg.clone(),)*);
@@ -88,6 +88,7 @@ macro_rules! faulty {
 }
 
 faulty! {
+    Store:
     set_up(setup: Setup) -> bool;
     account(id: Option<AccountId>) -> Account;
     authenticate(hash: [u8; 32]) -> Option<Caller>;
@@ -143,4 +144,42 @@ faulty! {
     unknown_jobs(ids: Vec<JobId>) -> Vec<JobId>;
     totals() -> Totals;
     ping() -> ();
+}
+
+faulty! {
+    Insight:
+    activity(scope: Scope, since: Timestamp, until: Timestamp, bucket_ms: i64) -> Vec<ActivityBucket>;
+    standing(scope: Scope) -> Standing;
+    find_jobs(scope: Scope, search: JobSearch, part: Part<JobId>) -> Listing<Job, JobId>;
+    find_deliveries(scope: Scope, search: DeliverySearch, part: Part<DeliveryId>) -> Listing<ListedDelivery, DeliveryId>;
+    dead_letters(scope: Scope, limit: u32) -> DeadLetters;
+    dead_letters_of(scope: Scope, group: DeadLetterKey, after: Option<DeliveryId>, limit: u32) -> Vec<ListedDelivery>;
+    endpoints(scope: Scope, since: Timestamp, limit: u32) -> Vec<EndpointHealth>;
+    job_errors(scope: Scope, job: JobId) -> Vec<PageErrors>;
+    schedules_with_runs(scope: Scope, page: Page<ScheduleId>) -> Vec<ScheduleOverview>;
+    touch_keys(uses: Vec<(KeyId, Timestamp)>) -> ();
+}
+
+faulty! {
+    People:
+    create_link(new: NewLink) -> ();
+    link(hash: TokenHash, now: Timestamp) -> Option<Link>;
+    accept_link(hash: TokenHash, user: NewUser, session: NewSession, now: Timestamp) -> UserId;
+    invitations(account: AccountId, now: Timestamp) -> Vec<Link>;
+    withdraw_link(account: AccountId, link: LinkId) -> ();
+    user_by_email(email: String) -> Option<User>;
+    open_session(user: UserId, password_hash: String, session: NewSession) -> ();
+    session(hash: TokenHash, now: Timestamp, idle: Duration) -> Option<Session>;
+    sessions(user: UserId) -> Vec<OpenSession>;
+    close_session(hash: TokenHash) -> ();
+    close_sessions(user: UserId, except: Option<TokenHash>) -> u64;
+    set_password(user: UserId, old_hash: String, new_hash: String, keep: Option<TokenHash>) -> ();
+    members(account: AccountId) -> Vec<Member>;
+    remove_member(account: AccountId, user: UserId) -> ();
+    change_role(account: AccountId, user: UserId, role: MemberRole) -> ();
+    note_failure(subjects: Vec<(Subject, Brake)>, now: Timestamp) -> Option<Timestamp>;
+    failures(subject: Subject, since: Timestamp) -> u64;
+    forgive_failure(subject: Subject, at: Timestamp) -> ();
+    forget_failures(subject: Subject) -> ();
+    delete_expired_people(expiry: PeopleExpiry, limit: u32) -> u64;
 }

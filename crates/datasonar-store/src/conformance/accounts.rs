@@ -3,6 +3,13 @@
 use super::samples::*;
 use crate::{Account, AccountId, Caller, KeyId, NewKey, Scope, Setup, StoreError, Usage, UsageSample};
 
+/// Fills a store with an account and keys.
+pub(super) async fn set_up(store: &Tested) -> AccountId {
+    let scope = scope();
+    assert!(store.set_up(setup(scope)).await.unwrap());
+    scope.account
+}
+
 fn setup(scope: Scope) -> Setup {
     let account = Account {
         id: scope.account,
@@ -14,11 +21,19 @@ fn setup(scope: Scope) -> Setup {
         account,
         keys: vec![key(scope, 1), key(sandbox_of(scope), 2)],
         secrets: vec![secret(scope, at(0)), secret(sandbox_of(scope), at(0))],
+        links: Vec::new(),
     }
 }
 
 fn key(scope: Scope, hash: u8) -> NewKey {
-    NewKey { id: KeyId(uuid()), scope, hash: [hash; 32], prefix: format!("osk_{hash}"), created_at: at(hash.into()) }
+    NewKey {
+        id: KeyId(uuid()),
+        scope,
+        hash: [hash; 32],
+        prefix: format!("osk_{hash}"),
+        name: format!("key {hash}"),
+        created_at: at(hash.into()),
+    }
 }
 
 /// An empty store is filled, once.

@@ -14,6 +14,7 @@ pub mod bulk;
 pub mod claims;
 pub mod crawls;
 pub mod deliveries;
+pub mod insight;
 pub mod jobs;
 pub mod lanes;
 pub mod leases;
@@ -21,6 +22,8 @@ pub mod lists;
 pub mod model;
 pub mod model_crawls;
 pub mod model_deliveries;
+pub mod people;
+pub mod plans;
 pub mod races;
 pub mod replays;
 pub mod samples;
@@ -32,12 +35,12 @@ pub mod upkeep;
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::Store;
+use crate::WholeStore;
 
 /// An empty store for one check.
 pub struct Fixture {
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn WholeStore>,
     /// What must live as long as the store does, such as its directory.
     pub keep: Box<dyn Any + Send>,
 }
@@ -110,7 +113,18 @@ macro_rules! conformance {
             schedules: schedules_are_kept_and_changed, a_schedule_is_created_once, schedules_are_listed,
                 schedules_are_due_at_their_times, a_time_runs_once, many_schedulers_start_one_job,
                 a_run_waits_for_the_job_before, an_older_job_counts_as_open, what_comes_of_a_time_is_told,
-                a_person_may_run_it_now, runs_are_deleted_with_the_logs;
+                a_person_may_run_it_now, runs_are_deleted_with_the_logs, schedules_are_listed_with_their_last_run;
+            insight: activity_is_counted_where_it_happens, activity_of_steps_done_together_is_complete,
+                what_did_not_happen_is_not_counted, activity_is_asked_for_within_bounds, old_activity_is_forgotten,
+                jobs_are_searched, parts_of_lists_join, deliveries_are_searched, dead_letters_are_grouped,
+                endpoints_are_told_worst_first, what_stands_where_is_counted, errors_are_counted_by_code,
+                urls_of_errors_are_bounded, uses_of_keys_are_noted;
+            people: the_first_link_comes_with_the_account, a_link_is_used_once, twenty_who_use_a_link_make_one_user,
+                a_link_for_an_address_is_for_no_other, a_password_is_mended_by_a_link,
+                links_give_no_user_away, links_are_listed_and_withdrawn, links_are_bounded,
+                sessions_are_found_while_they_are_used, sessions_are_closed, sessions_are_bounded,
+                passwords_are_set_against_the_old_one, members_are_listed_and_removed, an_account_keeps_an_owner,
+                failures_are_counted, failures_of_a_crowd_are_counted, what_is_past_of_people_is_deleted;
             model: random_steps_keep_to_the_model;
             model_crawls: random_crawls_keep_to_the_model;
             model_deliveries: random_steps_of_deliveries_keep_to_the_model;

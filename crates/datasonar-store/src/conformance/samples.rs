@@ -11,11 +11,11 @@ use crate::{
     AccountId, Attempt, AttemptError, AttemptId, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, DeliveryId,
     DeliveryLease, DeliveryStatus, Discovery, Environment, Finish, FinishTask, FoundUrl, Idempotency, JobId, JobInput,
     JobKind, Lane, NewCrawl, NewJob, NewSecret, NewTask, NewTest, NewWork, ProcessId, Scope, SecretId, Segment,
-    SegmentData, Share, Store, Submission, TaskLease, Timings, UrlKey, Verdict, Webhook,
+    SegmentData, Share, Submission, TaskLease, Timings, UrlKey, Verdict, Webhook, WholeStore,
 };
 
 /// The store under test.
-pub type Tested = Arc<dyn Store>;
+pub type Tested = Arc<dyn WholeStore>;
 
 /// How long leases hold.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -206,6 +206,7 @@ pub fn outcome(task: &ClaimedTask) -> FinishTask {
         succeeded: task.urls,
         failed: 0,
         time_ms: u64::from(task.urls) * 10,
+        errors: Vec::new(),
         page_error: None,
         dropped: Vec::new(),
         discovery: Discovery::default(),

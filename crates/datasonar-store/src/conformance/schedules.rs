@@ -23,6 +23,34 @@ fn new(scope: Scope, next: i64) -> NewSchedule {
     }
 }
 
+/// A schedule that runs or rests.
+pub(super) fn resting(scope: Scope, paused: bool) -> NewSchedule {
+    NewSchedule { paused, ..new(scope, 50) }
+}
+
+/// Schedules are listed with the last of their runs.
+pub async fn schedules_are_listed_with_their_last_run(store: Tested) {
+    let scope = scope();
+    let list = async |scope: Scope, limit, before| -> Vec<_> {
+        let listed = store.schedules_with_runs(scope, Page { limit, before }).await.unwrap();
+        listed.into_iter().map(|one| (one.schedule, one.last)).collect()
+    };
+    let quiet = create(&store, new(scope, 50)).await;
+    let busy = create(&store, new(scope, 60)).await;
+    create(&store, new(sandbox_of(scope), 60)).await;
+    assert_eq!(list(scope, ALL, None).await, [(busy.clone(), None), (quiet.clone(), None)]);
+    store.run_schedule(run(&busy, RunDecision::Skip)).await.unwrap();
+    let busy = fresh(&store, &busy).await;
+    let (job, decision) = start(scope);
+    store.run_schedule(run(&busy, decision)).await.unwrap();
+    let busy = fresh(&store, &busy).await;
+    let last = all_runs(&store, &busy).await.remove(0);
+    assert_eq!((&last.outcome, last.job_status), (&RunOutcome::Started(job), Some(JobStatus::Pending)));
+    assert_eq!(list(scope, ALL, None).await, [(busy.clone(), Some(last.clone())), (quiet.clone(), None)]);
+    assert_eq!(list(scope, 1, None).await, [(busy.clone(), Some(last))]);
+    assert_eq!(list(scope, ALL, Some(busy.id)).await, [(quiet, None)]);
+}
+
 async fn create(store: &Tested, new: NewSchedule) -> Schedule {
     let (scope, id) = (new.scope, new.id);
     assert_eq!(store.create_schedule(new).await.unwrap(), Submission::Accepted);

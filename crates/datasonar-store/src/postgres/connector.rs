@@ -9,7 +9,10 @@ use std::{
 
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, config::SslMode};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls,
+    config::{Host, SslMode},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::line::Line;
@@ -68,6 +71,22 @@ impl Connector {
         }
         config.tcp_user_timeout(UNACKNOWLEDGED).application_name("datasonar");
         Ok(Self { config, tls })
+    }
+
+    /// Names the database without a user or a password: `host:port/database`.
+    pub fn place(&self) -> String {
+        let ports = self.config.get_ports();
+        let host = |(number, host): (usize, &Host)| {
+            let port = ports.get(number).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                #[cfg(unix)]
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+            }
+        };
+        let hosts: Vec<String> = self.config.get_hosts().iter().enumerate().map(host).collect();
+        let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
+        format!("{}/{database}", hosts.join(","))
     }
 
     /// Connects. To be called where waiting is allowed.

@@ -47,10 +47,26 @@ pub(super) fn told(error: &tokio_postgres::Error) -> StoreError {
             tracing::warn!(%error, source = source(error), "a row exists already");
             StoreError::Conflict("it exists already".to_owned())
         }
+        Remedy::None if refusal(error).is_some() => {
+            tracing::error!(%error, "the database refuses the connection or its user");
+            unavailable(refusal(error).unwrap_or_default())
+        }
         Remedy::None => {
             tracing::error!(%error, source = source(error), "the database refused a statement");
             corrupt("the database refused a statement")
         }
+    }
+}
+
+/// What an operator has to mend where the database is, or in its URL.
+fn refusal(error: &tokio_postgres::Error) -> Option<&'static str> {
+    match error.code()?.code() {
+        "3D000" => Some("there is no database of that name on the server"),
+        "42501" => {
+            Some("the user may not do that in the database: it needs CREATE on it once, and then its own tables")
+        }
+        state if state.starts_with("28") => Some("the database refuses that user or its password"),
+        _ => None,
     }
 }
 

@@ -219,3 +219,21 @@ fn what_names_no_database_is_refused_without_telling_the_password() {
         assert!(!error.contains("secret"), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_has_to_mend_is_told() {
+    let (name, _) = database().await;
+    administer(format!(
+        "DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN; REVOKE CREATE ON DATABASE {name} FROM PUBLIC"
+    ))
+    .await;
+    let (_, host) = server().rsplit_once('@').map(|(user, host)| (user.to_owned(), host.to_owned())).unwrap();
+    for (url, told) in [
+        (format!("{}/{name}_not", server()), "there is no database of that name"),
+        (format!("postgres://nobody@{host}/{name}"), "refuses that user"),
+        (format!("postgres://stranger@{host}/{name}"), "it needs CREATE on it once"),
+    ] {
+        let Err(error) = PostgresStore::open(Connector::new(&url, None).unwrap()).await else { panic!("{url} opens") };
+        assert!(error.to_string().contains(told), "{url}: {error}");
+    }
+}

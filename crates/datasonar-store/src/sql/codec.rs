@@ -11,7 +11,8 @@ use super::value::text;
 use super::{Error, FromValue, Row, ToValue, Value, corrupt};
 use crate::{
     AccountId, AttemptId, DeliveryId, DeliveryStatus, Environment, HostKey, JobId, JobKind, JobStatus, KeyId, Lane,
-    Overlap, ProcessId, ReplayId, ReplayStatus, Result, RunTrigger, ScheduleId, SecretId, SkipReason, Trigger, UrlKey,
+    LinkId, MemberRole, Overlap, ProcessId, ReplayId, ReplayStatus, Result, RunTrigger, ScheduleId, SecretId,
+    SkipReason, Trigger, UrlKey, UserId,
 };
 
 macro_rules! ids {
@@ -30,7 +31,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId, ReplayId, ScheduleId);
+ids!(AccountId, KeyId, SecretId, JobId, DeliveryId, AttemptId, ProcessId, ReplayId, ScheduleId, UserId, LinkId);
 
 macro_rules! names {
     ($($name:ident),*) => {$(
@@ -48,7 +49,19 @@ macro_rules! names {
     )*};
 }
 
-names!(Environment, JobKind, JobStatus, DeliveryStatus, Trigger, Lane, ReplayStatus, SkipReason, Overlap, RunTrigger);
+names!(
+    Environment,
+    MemberRole,
+    JobKind,
+    JobStatus,
+    DeliveryStatus,
+    Trigger,
+    Lane,
+    ReplayStatus,
+    SkipReason,
+    Overlap,
+    RunTrigger
+);
 
 impl ToValue for HostKey {
     fn value(&self) -> super::Result<Value<'_>> {

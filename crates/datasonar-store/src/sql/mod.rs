@@ -8,6 +8,8 @@
 //! depends on chance; PostgreSQL does not get to see it. Booleans are 0 and 1. Columns are 64-bit numbers, texts and bytes.
 
 pub(crate) mod codec;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod recorder;
 mod value;
 
 use std::sync::Arc;
@@ -188,12 +190,19 @@ impl Statement<'_> {
     /// Runs it with the parameters of each ([`owned!`]), and reads each one's rows. Where the database is far away, one does not wait for
     /// another.
     pub(crate) fn query_all(&self, each: impl Iterator<Item = Result<Vec<Value<'static>>>>) -> Result<Vec<Vec<Row>>> {
-        self.connection.query_all(self.sql, each.collect::<Result<_>>()?)
+        let each = each.collect::<Result<Vec<_>>>()?;
+        #[cfg(any(test, feature = "conformance"))]
+        each.iter().take(1).for_each(|values| recorder::note(self.sql, values));
+        self.connection.query_all(self.sql, each)
     }
 
     /// Reads its rows.
     pub(crate) fn query(&self, params: impl Params) -> Result<Vec<Row>> {
-        params.bind(self.sql, |sql, values| self.connection.query(sql, values))
+        params.bind(self.sql, |sql, values| {
+            #[cfg(any(test, feature = "conformance"))]
+            recorder::note(sql, values);
+            self.connection.query(sql, values)
+        })
     }
 
     /// Reads its first row.

@@ -15,7 +15,7 @@ use crate::sql::{corrupt, unavailable};
 use crate::{Result, StoreError, group};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.
-pub(super) const STEPS: [&str; 7] = [
+pub(super) const STEPS: [&str; 9] = [
     include_str!("../migrations/sqlite/0001_initial.sql"),
     include_str!("../migrations/sqlite/0002_lanes_and_replays.sql"),
     include_str!("../migrations/sqlite/0003_crawls.sql"),
@@ -23,6 +23,8 @@ pub(super) const STEPS: [&str; 7] = [
     include_str!("../migrations/sqlite/0005_moving_keys.sql"),
     include_str!("../migrations/sqlite/0006_hosts.sql"),
     include_str!("../migrations/sqlite/0007_lapsed.sql"),
+    include_str!("../migrations/sqlite/0008_insight.sql"),
+    include_str!("../migrations/sqlite/0009_people.sql"),
 ];
 
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(STEPS.map(M::up).to_vec()));
@@ -129,8 +131,8 @@ fn is_latest(connection: &Connection) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        AccountId, ClaimDeliveries, DueHost, Environment, JobId, Lane, ProcessId, Scope, Selection, Share, Store,
-        sqlite::SqliteStore,
+        AccountId, ClaimDeliveries, DueHost, Environment, Insight, JobId, Lane, ProcessId, Scope, Selection, Share,
+        Store, sqlite::SqliteStore,
     };
 
     #[test]
@@ -207,6 +209,50 @@ mod tests {
         assert_eq!(store.count_deliveries(scope, Selection::default()).await.unwrap(), 4);
         let start = (jiff::Timestamp::UNIX_EPOCH, JobId(uuid::Uuid::nil()));
         assert_eq!(store.ended_jobs(scope, start, 10).await.unwrap().len(), 5);
+    }
+
+    /// What was attempted before it was kept how the last attempt ended is told from the log; errors of jobs from their rows.
+    #[tokio::test]
+    async fn what_was_recorded_before_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let url = "https://a.example/";
+        of_version_1(
+            &path,
+            &[(url, "automatic", 2, false), (url, "automatic", 1, false), (url, "automatic", 0, false)],
+        );
+        let connection = connect(&path).unwrap();
+        let attempt = "INSERT INTO attempts (id, delivery, number, trigger, started_at, request_headers, request_bytes, response_status,
+            response_headers, response_body, timings, error) VALUES (X'00', ?, ?, 'automatic', 5, '[]', 1, ?, '[]', X'', ?, ?)";
+        let timings = |ms: u32| format!(r#"{{"dns_ms":null,"total_ms":{ms}}}"#);
+        let error = |code: &str| Some(format!(r#"{{"code":"{code}","message":"no"}}"#));
+        for (delivery, number, status, ms, error) in [
+            (0_u8, 1, None, 10, error("timeout")),
+            (0, 2, Some(503), 20, error("http_status")),
+            (1, 1, None, 30, error("tls_error")),
+        ] {
+            connection.execute(attempt, ([delivery; 16], number, status, timings(ms), error)).unwrap();
+        }
+        connection.execute_batch("UPDATE deliveries SET attempts = automatic_attempts").unwrap();
+        connection
+            .execute(
+                r#"UPDATE jobs SET status = 'failed', failed = 1, error = '{"code":"dns_error","message":""}' WHERE id = ?"#,
+                [[0_u8; 16]],
+            )
+            .unwrap();
+        connection.execute("UPDATE jobs SET kind = 'batch', failed = 3 WHERE id = ?", [[1_u8; 16]]).unwrap();
+        drop(connection);
+        let store = SqliteStore::open(&path, Threading::Inline).await.unwrap();
+        let scope = Scope { account: AccountId(uuid::Uuid::nil()), environment: Environment::Production };
+        let part = crate::Part { limit: 9, from: crate::Position::Newest };
+        let listed = store.find_deliveries(scope, crate::DeliverySearch::default(), part).await.unwrap();
+        let told: Vec<_> =
+            listed.rows.into_iter().map(|row| row.last.map(|last| (last.code, last.cause, last.latency_ms))).collect();
+        assert_eq!(told, [None, Some((None, "tls_error".to_owned(), 30)), Some((Some(503), "503".to_owned(), 20))]);
+        for (job, code, count) in [(0, "dns_error", 1), (1, crate::UNKNOWN_ERROR, 3)] {
+            let told = store.job_errors(scope, JobId(uuid::Uuid::from_bytes([job; 16]))).await.unwrap();
+            assert_eq!(told, [crate::PageErrors { code: code.to_owned(), count, urls: Vec::new() }]);
+        }
     }
 
     #[tokio::test]

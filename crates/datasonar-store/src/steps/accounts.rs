@@ -6,13 +6,17 @@ use crate::sql::{self, Connection, OptionalExtension, Row, Value, owned, params}
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::secrets;
+use super::activity::Tally;
+use super::{moving, people, secrets};
 use crate::sql::codec::{Millis, count, day, time, unsigned};
 use crate::{Account, AccountId, Caller, Key, KeyId, NewKey, Result, Scope, Setup, StoreError, Usage, UsageSample};
 
 pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
     if connection.prepare("SELECT 1 FROM accounts LIMIT 1").exists(params![])? {
         return Ok(false);
+    }
+    if moving::is_moving(connection)? {
+        return Err(StoreError::Conflict("a move into this store has begun and not ended".to_owned()));
     }
     let account = &setup.account;
     connection
@@ -23,6 +27,9 @@ pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
     }
     for secret in &setup.secrets {
         secrets::insert(connection, secret)?;
+    }
+    for link in &setup.links {
+        people::insert_link(connection, link)?;
     }
     Ok(true)
 }
@@ -49,20 +56,23 @@ pub(super) fn authenticate(connection: &Connection, hash: [u8; 32]) -> Result<Op
 
 pub(super) fn create_key(connection: &Connection, key: &NewKey) -> Result<()> {
     const INSERT: &str =
-        "INSERT INTO keys (id, account, environment, hash, prefix, created_at) VALUES (?, ?, ?, ?, ?, ?)";
-    let NewKey { id, scope, hash, prefix, created_at } = key;
-    connection.prepare(INSERT).run(params![id, scope.account, scope.environment, hash, prefix, Millis(*created_at)])?;
+        "INSERT INTO keys (id, account, environment, hash, prefix, name, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let NewKey { id, scope, hash, prefix, name, created_at } = key;
+    let row = params![id, scope.account, scope.environment, hash, prefix, name, Millis(*created_at)];
+    connection.prepare(INSERT).run(row)?;
     Ok(())
 }
 
 pub(super) fn keys(connection: &Connection, account: AccountId) -> Result<Vec<Key>> {
-    const SELECT: &str = "SELECT id, account, environment, prefix, created_at, revoked_at FROM keys
+    const SELECT: &str = "SELECT id, account, environment, prefix, name, created_at, last_used_at, revoked_at FROM keys
         WHERE account = ? ORDER BY created_at DESC, id DESC";
     let read = |row: &Row| {
         Ok(Key {
             id: row.get("id")?,
             scope: scope(row)?,
             prefix: row.get("prefix")?,
+            name: row.get("name")?,
+            last_used_at: time(row, "last_used_at")?,
             created_at: row.get::<_, Millis>("created_at")?.0,
             revoked_at: time(row, "revoked_at")?,
         })
@@ -78,7 +88,22 @@ pub(super) fn revoke_key(connection: &Connection, account: AccountId, key: KeyId
     }
 }
 
+/// Notes when keys were last used.
+pub(super) fn touch_keys(connection: &Connection, uses: &[(KeyId, Timestamp)]) -> Result<()> {
+    const UPDATE: &str =
+        "UPDATE keys SET last_used_at = ?1 WHERE id = ?2 AND (last_used_at IS NULL OR last_used_at < ?1)";
+    let update = connection.prepare(UPDATE);
+    Ok(uses.iter().try_for_each(|(key, at)| update.run(params![Millis(*at), key]))?)
+}
+
 pub(super) fn record_usage(connection: &Connection, samples: &[UsageSample]) -> Result<()> {
+    let mut tally = Tally::default();
+    for sample in samples {
+        let counts = tally.at(sample.scope, sample.at);
+        counts.pages = counts.pages.saturating_add(sample.pages);
+        counts.pages_succeeded = counts.pages_succeeded.saturating_add(sample.succeeded);
+    }
+    tally.write(connection)?;
     add_usage(connection, samples)
 }
 

@@ -36,13 +36,14 @@ impl<E: Engine> Audit for E {
 fn jobs(connection: &Connection, after: Option<JobId>, limit: u32) -> Result<Vec<AuditedJob>> {
     const SELECT: &str =
         "SELECT id, kind, status, completed_at IS NOT NULL AS has_end, webhook_url IS NOT NULL AS has_webhook,
-        results_deleted, total, succeeded + failed AS results, segments, result_bytes, tasks_left, tasks_claimable
+        results_deleted, total, succeeded + failed AS results, failed, segments, result_bytes, tasks_left, tasks_claimable
         FROM jobs WHERE id > ? ORDER BY id LIMIT ?";
     let after = after.unwrap_or(JobId(uuid::Uuid::nil()));
     let mut jobs = connection.prepare(SELECT).query_map(params![after, limit], read_job)?;
     for job in &mut jobs {
         add_tasks(connection, job)?;
         add_segments(connection, job)?;
+        job.errors = errors(connection, job.id)?;
         job.input = input(connection, job.id)?;
         job.deliveries = deliveries(connection, job.id)?;
         job.crawl = frontier(connection, job.id)?;
@@ -69,6 +70,8 @@ fn read_job(row: &Row) -> sql::Result<AuditedJob> {
         counted,
         found: Counts::default(),
         results: unsigned(row, "results")?,
+        failed: unsigned(row, "failed")?,
+        errors: 0,
         tasks: TaskCounts::default(),
         input: None,
         deliveries: Vec::new(),
@@ -109,6 +112,11 @@ fn add_segments(connection: &Connection, job: &mut AuditedJob) -> Result<()> {
     (job.found.segments, job.found.result_bytes, job.tasks.results) =
         connection.prepare(SELECT).query_row([job.id], read)?;
     Ok(())
+}
+
+fn errors(connection: &Connection, job: JobId) -> Result<u64> {
+    const SELECT: &str = "SELECT CAST(coalesce(sum(count), 0) AS BIGINT) AS errors FROM job_errors WHERE job = ?";
+    Ok(connection.prepare(SELECT).query_row([job], |row| unsigned(row, "errors"))?)
 }
 
 fn input(connection: &Connection, job: JobId) -> Result<Option<AuditedInput>> {
@@ -195,7 +203,7 @@ fn segments(connection: &Connection, job: JobId, seq: u32) -> Result<Vec<Segment
 }
 
 fn strays(connection: &Connection) -> Result<Vec<String>> {
-    const ORPHANS: [(&str, &str); 6] = [
+    const ORPHANS: [(&str, &str); 7] = [
         ("tasks", "SELECT count(*) AS rows FROM tasks t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)"),
         (
             "segments",
@@ -207,6 +215,10 @@ fn strays(connection: &Connection) -> Result<Vec<String>> {
             "SELECT count(*) AS rows FROM deliveries t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)",
         ),
         ("crawls", "SELECT count(*) AS rows FROM crawls t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)"),
+        (
+            "job_errors",
+            "SELECT count(*) AS rows FROM job_errors t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)",
+        ),
         (
             "attempts",
             "SELECT count(*) AS rows FROM attempts t WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = t.delivery)",
@@ -253,6 +265,7 @@ mod tests {
         for task in claim(store, 3).await {
             let found = if task.lease.seq == 0 { (1..30).map(|page| found(page, 1)).collect() } else { Vec::new() };
             let mut finish = outcome(&task);
+            (finish.succeeded, finish.failed) = (finish.succeeded - 1, 1);
             finish.discovery = Discovery { found, skipped: Vec::new() };
             store.finish_task(finish).await.ok();
         }
@@ -283,7 +296,7 @@ mod tests {
         told
     }
 
-    const DAMAGE: [(&str, &str); 16] = [
+    const DAMAGE: [(&str, &str); 17] = [
         ("UPDATE jobs SET tasks_left = tasks_left + 1 WHERE status = 'started'", "unfinished tasks, there are"),
         ("UPDATE jobs SET tasks_claimable = 7 WHERE tasks_claimable > 0", "row counts 7 claimable tasks"),
         ("UPDATE jobs SET succeeded = succeeded + 1 WHERE status = 'completed'", "results of"),
@@ -299,6 +312,7 @@ mod tests {
         ("UPDATE attempts SET number = number + 1 WHERE number = 3", "numbered from 1 to 4"),
         ("UPDATE crawls SET admitted = admitted + 1", "its frontier admitted"),
         ("DELETE FROM found", "unfinished tasks have a list of URLs"),
+        ("UPDATE job_errors SET count = count + 1", "are told by their codes"),
         ("DELETE FROM jobs", "of the table tasks belong to nothing"),
     ];
 

@@ -12,7 +12,7 @@ macro_rules! select {
         concat!(
             "SELECT id, job, account, environment, url, host, status, created_at, first_attempt_at, last_attempt_at,
             next_attempt_at, delivered_at, attempts, automatic_attempts, schedule_ended, next_trigger, lane, replay_requested_at,
-            epoch
+            epoch, last_code, last_cause, last_ms
             FROM deliveries ",
             $rest
         )

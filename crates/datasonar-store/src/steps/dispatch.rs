@@ -11,9 +11,10 @@ use crate::group::Joint;
 use crate::sql::{self, Connection, OptionalExtension, Row, owned, params};
 use jiff::Timestamp;
 
+use super::activity::{Tally, Tried};
 use super::deliveries::{self, select};
-use super::{attempts, jobs, secrets};
-use crate::sql::codec::{Millis, later, time};
+use super::{attempts, insight, jobs, secrets};
+use crate::sql::codec::{Millis, count, later, time};
 use crate::sql::corrupt;
 use crate::{
     Attempt, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryLease, DeliveryStatus, Result, StoreError, Trigger,
@@ -137,6 +138,7 @@ impl Joint for MadeAttempt {
     fn run(connection: &Connection, items: &[Self]) -> Result<Vec<Result<()>>> {
         let held = held(connection, items.iter().map(|made| made.lease))?;
         let mut ended = HashSet::new();
+        let mut tally = Tally::default();
         let mut answers = Vec::with_capacity(items.len());
         for (made, held) in items.iter().zip(held) {
             answers.push(match held.filter(|_| !ended.contains(&made.lease)) {
@@ -146,10 +148,11 @@ impl Joint for MadeAttempt {
                 }
                 Some((delivery, replay_requested_at)) => {
                     ended.insert(made.lease);
-                    Ok(finish(connection, made, &delivery, replay_requested_at)?)
+                    Ok(finish(connection, made, &delivery, replay_requested_at, &mut tally)?)
                 }
             });
         }
+        tally.write(connection)?;
         Ok(answers)
     }
 }
@@ -159,6 +162,7 @@ fn finish(
     made: &MadeAttempt,
     delivery: &Delivery,
     replay_requested_at: Option<Timestamp>,
+    tally: &mut Tally,
 ) -> Result<()> {
     let MadeAttempt { attempt, verdict, now, .. } = made;
     attempts::insert(connection, attempt)?;
@@ -167,9 +171,19 @@ fn finish(
     let delivered_at = delivery.delivered_at.or((verdict.status == DeliveryStatus::Delivered).then_some(*now));
     let status = if delivered_at.is_some() { DeliveryStatus::Delivered } else { verdict.status };
     let automatic_attempts = delivery.automatic_attempts + u32::from(attempt.trigger == Trigger::Automatic);
+    tally.tried(
+        delivery.scope,
+        *now,
+        &Tried {
+            host: &delivery.host,
+            delivered: attempt.error.is_none(),
+            made_dead: status == DeliveryStatus::Failed && delivery.status != DeliveryStatus::Failed,
+            latency_ms: attempt.timings.total_ms,
+        },
+    );
     const UPDATE: &str = "UPDATE deliveries SET status = ?, first_attempt_at = ?, last_attempt_at = ?,
         next_attempt_at = ?, delivered_at = ?, attempts = attempts + 1, automatic_attempts = ?, schedule_ended = ?,
-        next_trigger = ?, lane = ?, replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?";
+        next_trigger = ?, lane = ?, last_code = ?, last_cause = ?, last_ms = ?, replay_requested_at = NULL, epoch = epoch + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?";
     connection.prepare(UPDATE).run(params![
         status,
         Millis(delivery.first_attempt_at.unwrap_or(attempt.started_at)),
@@ -180,6 +194,9 @@ fn finish(
         delivery.schedule_ended || verdict.next_attempt_at.is_none(),
         next_trigger,
         deliveries::lane(next_trigger, automatic_attempts),
+        attempt.response_status,
+        insight::cause(attempt),
+        count(attempt.timings.total_ms),
         delivery.id
     ])?;
     Ok(())

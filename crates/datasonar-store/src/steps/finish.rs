@@ -6,8 +6,10 @@ use crate::group::Joint;
 use crate::sql::{Connection, Row, owned, params};
 
 use super::accounts::{add_usage, scope};
+use super::activity::Tally;
 use super::frontier;
 use super::jobs::current;
+use super::page_errors;
 use super::tasks::add_claimable;
 use crate::sql::codec::{Json, Millis, count, later, unsigned};
 use crate::sql::corrupt;
@@ -37,10 +39,22 @@ impl Joint for FinishTask {
             close_task(connection, finish, task)?;
         }
         count_usage(connection, &sound)?;
+        page_errors::add(connection, sound.iter().map(|(_, finish, _)| *finish))?;
+        let mut tally = Tally::default();
+        for (_, finish, task) in &sound {
+            let counts = tally.at(task.scope, finish.now);
+            counts.pages += u64::from(finish.succeeded + finish.failed);
+            counts.pages_succeeded += u64::from(finish.succeeded);
+        }
         for (last, job) in count_jobs(connection, &sound)? {
             let (index, finish, task) = &sound[last];
-            answers[*index] = Ok(Finish::Job { delivery: end_job(connection, finish, task.scope, job)? });
+            let (status, delivery) = end_job(connection, finish, task.scope, job)?;
+            let counts = tally.at(task.scope, finish.now);
+            counts.jobs_completed += u64::from(status == JobStatus::Completed);
+            counts.jobs_failed += u64::from(status == JobStatus::Failed);
+            answers[*index] = Ok(Finish::Job { delivery });
         }
+        tally.write(connection)?;
         Ok(answers)
     }
 }
@@ -117,7 +131,7 @@ fn check(finish: &FinishTask, task: &Task) -> Result<()> {
     if u64::from(finish.succeeded) + u64::from(finish.failed) != results {
         return Err(corrupt("a task's counts do not add up to its URLs"));
     }
-    Ok(())
+    page_errors::check(finish)
 }
 
 pub(super) fn insert_segments(connection: &Connection, job: JobId, seq: u32, segments: &[Segment]) -> Result<()> {
@@ -222,7 +236,12 @@ fn count_jobs(connection: &Connection, sound: &[Sound<'_>]) -> Result<Vec<(usize
     Ok(ended)
 }
 
-fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Counted) -> Result<Option<DeliveryId>> {
+fn end_job(
+    connection: &Connection,
+    finish: &FinishTask,
+    scope: Scope,
+    job: Counted,
+) -> Result<(JobStatus, Option<DeliveryId>)> {
     const UPDATE: &str = "UPDATE jobs SET status = ?, error = ?, completed_at = ?, expires_at = ? WHERE id = ?";
     let error = match (job.cancelled, job.kind) {
         (true, _) => Some(JobError { code: "cancelled".to_owned(), message: "the job was cancelled".to_owned() }),
@@ -237,9 +256,9 @@ fn end_job(connection: &Connection, finish: &FinishTask, scope: Scope, job: Coun
         later(finish.now, finish.retention),
         finish.lease.job
     ])?;
-    let Some(webhook) = job.webhook else { return Ok(None) };
+    let Some(webhook) = job.webhook else { return Ok((status, None)) };
     owe(connection, finish, finish.lease.job, scope, &webhook)?;
-    Ok(Some(finish.delivery))
+    Ok((status, Some(finish.delivery)))
 }
 
 /// Owes the job's one delivery, at once.

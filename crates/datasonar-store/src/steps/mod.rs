@@ -7,6 +7,7 @@
 //! are never under way at the same time (each engine sees to that), so that what a step has read stays so until its end.
 
 mod accounts;
+mod activity;
 mod attempts;
 mod audit;
 mod bulk;
@@ -14,11 +15,18 @@ mod claim;
 mod deliveries;
 mod dispatch;
 mod due;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod explain;
 mod fair;
 mod finish;
 mod frontier;
 mod hosts;
+mod insight;
 mod jobs;
+mod listing;
+mod moving;
+mod page_errors;
+mod people;
 mod replay;
 mod schedules;
 mod secrets;

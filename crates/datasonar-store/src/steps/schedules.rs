@@ -9,7 +9,7 @@ use crate::sql::codec::{Millis, last_id, time};
 use crate::sql::corrupt;
 use crate::{
     DueSchedule, JobId, NewSchedule, Page, Result, Run, RunDecision, RunOutcome, RunSchedule, RunTrigger, Schedule,
-    ScheduleChange, ScheduleId, Scope, StoreError, Submission,
+    ScheduleChange, ScheduleId, ScheduleOverview, Scope, StoreError, Submission,
 };
 
 /// So many of the last jobs of a schedule are looked at to learn whether one is open.
@@ -122,6 +122,30 @@ pub(super) fn runs(connection: &Connection, scope: Scope, id: ScheduleId, page: 
         runs.push(read_run(row)?);
     }
     Ok(runs)
+}
+
+/// The last run of each is found by its key.
+pub(super) fn with_runs(
+    connection: &Connection,
+    scope: Scope,
+    page: Page<ScheduleId>,
+) -> Result<Vec<ScheduleOverview>> {
+    const SELECT: &str = "SELECT s.id, s.account, s.environment, s.name, s.cron, s.timezone, s.overlap, s.paused, s.kind, s.job AS job_body,
+        s.created_at, s.updated_at, s.next_run_at, s.queued_at, s.version,
+        r.schedule, r.planned_at, r.trigger, r.outcome, r.job, r.reason, r.at, j.status
+        FROM schedules s LEFT JOIN runs r ON r.schedule = s.id
+            AND r.planned_at = (SELECT max(l.planned_at) FROM runs l WHERE l.schedule = s.id)
+        LEFT JOIN jobs j ON j.id = r.job
+        WHERE s.account = ? AND s.environment = ? AND s.id < ? ORDER BY s.id DESC LIMIT ?";
+    let before = page.before.unwrap_or(ScheduleId(last_id()));
+    let select = connection.prepare(SELECT);
+    let rows = select.query(params![scope.account, scope.environment, before, page.limit])?;
+    let overview = |row: &Row| -> Result<ScheduleOverview> {
+        let has_run = row.get::<_, Option<ScheduleId>>("schedule")?.is_some();
+        let (schedule, _) = read_as(row, "job_body")?;
+        Ok(ScheduleOverview { schedule, last: has_run.then(|| read_run(row)).transpose()? })
+    };
+    rows.iter().map(overview).collect()
 }
 
 /// Those whose time has come first, then those of which a run waits.
@@ -237,6 +261,11 @@ pub(super) fn delete_runs(connection: &Connection, before: Timestamp, limit: u32
 }
 
 fn read(row: &Row) -> sql::Result<(Schedule, Option<Timestamp>)> {
+    read_as(row, "job")
+}
+
+/// Reads a schedule whose job stands in a column of another name.
+fn read_as(row: &Row, job: &str) -> sql::Result<(Schedule, Option<Timestamp>)> {
     let schedule = Schedule {
         id: row.get("id")?,
         scope: scope(row)?,
@@ -246,7 +275,7 @@ fn read(row: &Row) -> sql::Result<(Schedule, Option<Timestamp>)> {
         overlap: row.get("overlap")?,
         paused: row.get("paused")?,
         kind: row.get("kind")?,
-        job: row.get("job")?,
+        job: row.get(job)?,
         created_at: row.get::<_, Millis>("created_at")?.0,
         updated_at: row.get::<_, Millis>("updated_at")?.0,
         next_run_at: time(row, "next_run_at")?,

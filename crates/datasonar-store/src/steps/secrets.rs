@@ -20,6 +20,13 @@ pub(super) fn secrets(connection: &Connection, scope: Scope, now: Timestamp) -> 
     Ok(statement.query_map(params![scope.account, scope.environment, Millis(now), SIGNING], read)?)
 }
 
+/// Those of all scopes.
+pub(super) fn signing(connection: &Connection, now: Timestamp) -> Result<Vec<Secret>> {
+    const SELECT: &str = "SELECT id, account, environment, sealed, created_at, expires_at FROM secrets
+        WHERE expires_at IS NULL OR expires_at > ? ORDER BY id";
+    Ok(connection.prepare(SELECT).query_map([Millis(now)], read)?)
+}
+
 /// Those that expired before are deleted; of more than ten that sign, the oldest stop at once.
 pub(super) fn rotate(connection: &Connection, new: &NewSecret, overlap: Duration) -> Result<()> {
     const DELETE: &str = "DELETE FROM secrets WHERE account = ? AND environment = ? AND expires_at <= ?";

@@ -3,6 +3,7 @@
 use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
 
+use super::activity::Tally;
 use super::frontier;
 use super::tasks::add_runnable;
 use super::upkeep::IDEMPOTENCY_MS;
@@ -31,6 +32,9 @@ pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission
             frontier::begin(connection, job.id, crawl)?;
         }
     }
+    let mut tally = Tally::default();
+    tally.at(job.scope, job.created_at).jobs_accepted += 1;
+    tally.write(connection)?;
     Ok(Submission::Accepted)
 }
 

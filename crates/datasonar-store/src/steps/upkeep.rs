@@ -3,7 +3,7 @@
 use crate::sql::{Connection, Row, params};
 use jiff::Timestamp;
 
-use super::{bulk, dispatch, schedules, tasks};
+use super::{activity, bulk, dispatch, schedules, tasks};
 use crate::sql::codec::{Millis, count, unsigned};
 use crate::{JobId, Result, Totals};
 
@@ -23,13 +23,14 @@ pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32
         WHERE results_deleted = 0 AND expires_at IS NOT NULL AND expires_at <= ?
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.id AND (d.next_attempt_at IS NOT NULL OR d.lease_expires_at IS NOT NULL))
         ORDER BY expires_at LIMIT ?";
-    const DELETE: [&str; 6] = [
+    const DELETE: [&str; 7] = [
         "DELETE FROM segments WHERE job = ?",
         "DELETE FROM tasks WHERE job = ?",
         "DELETE FROM inputs WHERE job = ?",
         "DELETE FROM seen WHERE job = ?",
         "DELETE FROM found WHERE job = ?",
         "DELETE FROM skipped WHERE job = ?",
+        "DELETE FROM job_errors WHERE job = ?",
     ];
     const UPDATE: &str = "UPDATE jobs SET results_deleted = 1 WHERE id = ?";
     let expired = ids(connection, SELECT, now, limit)?;
@@ -60,6 +61,7 @@ pub(super) fn delete_logs(connection: &Connection, before: Timestamp, now: Times
     }
     bulk::delete_ended(connection, before, limit)?;
     schedules::delete_runs(connection, before, limit)?;
+    activity::forget(connection, now)?;
     let oldest = now.as_millisecond() - IDEMPOTENCY_MS;
     connection.prepare(DELETE_KEYS).run(params![oldest, KEYS])?;
     Ok(jobs.len() as u64)

@@ -29,6 +29,8 @@ impl FromRequestParts<App> for Caller {
             .map(|(_, key)| key.trim())
             .ok_or_else(|| refused("the Authorization header is not `Bearer osk_…`"))?;
         let caller = app.store.authenticate(sha256(key.as_bytes())).await?;
-        caller.map(|caller| Self(caller.scope)).ok_or_else(|| refused("this API key is unknown or was revoked"))
+        let caller = caller.ok_or_else(|| refused("this API key is unknown or was revoked"))?;
+        app.key_uses.note(caller.key, app.clock.now());
+        Ok(Self(caller.scope))
     }
 }

@@ -5,6 +5,7 @@ mod auth;
 mod batch;
 mod body;
 mod deliveries;
+mod docs;
 mod health;
 mod jobs;
 mod listen;
@@ -30,16 +31,19 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 
 pub use openapi::document;
-pub use webhooks::OVERLAP;
 
 use crate::{app::App, config::Role};
 
-/// All routes of a process: without the role `api`, only those that operators look at.
-pub fn router(app: App) -> Router {
+/// All routes of a process, with those of `pages` beside the API's: without the role `api`, only those that operators look at.
+pub fn router(app: App, pages: Router<App>) -> Router {
     health::recorder();
     let router = if app.settings.roles.contains(&Role::Api) {
         let (router, document) = openapi::assembled();
-        router.clone().merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
+        router
+            .clone()
+            .merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
+            .merge(docs::routes())
+            .merge(pages)
     } else {
         health::routes().into()
     };

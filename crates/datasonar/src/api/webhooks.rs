@@ -1,16 +1,13 @@
 //! The secrets that sign webhooks, and trying an endpoint.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use datasonar_store::{NewSecret, Scope, SecretId, Webhook};
+use datasonar_store::Webhook;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -22,38 +19,32 @@ use super::{
 };
 use crate::{
     app::App,
-    crypto::new_webhook_secret,
     jobs::{
         endpoint_host,
         members::{typed, unknown},
     },
-    webhook::test_event::TestError,
+    webhook::{
+        secrets::{SecretsError, SigningSecret},
+        test_event::TestError,
+    },
 };
-
-/// How many tests may be under way at once.
-static SEATS: Semaphore = Semaphore::const_new(32);
-
-/// How long a secret goes on signing beside its successor.
-pub const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(rotate)).routes(routes!(test))
 }
 
-async fn secrets(app: &App, scope: Scope) -> Result<Vec<SecretView>, Problem> {
-    let secrets = app.store.secrets(scope, app.clock.now()).await?;
-    secrets
-        .into_iter()
-        .map(|secret| {
-            let text = app.sealer.open(secret.scope, secret.id, &secret.sealed);
-            Ok(SecretView {
-                id: secret.id.to_string(),
-                secret: text.map_err(|error| Problem::internal(&error))?,
-                created_at: time(secret.created_at),
-                expires_at: secret.expires_at.map(time),
-            })
-        })
-        .collect()
+fn view(secret: SigningSecret) -> SecretView {
+    let SigningSecret { id, text, created_at, expires_at } = secret;
+    SecretView { id: id.to_string(), secret: text, created_at: time(created_at), expires_at: expires_at.map(time) }
+}
+
+impl From<SecretsError> for Problem {
+    fn from(error: SecretsError) -> Self {
+        match error {
+            SecretsError::Store(error) => error.into(),
+            error => Self::internal(&error),
+        }
+    }
 }
 
 /// List the secrets that sign, newest first.
@@ -62,7 +53,7 @@ async fn secrets(app: &App, scope: Scope) -> Result<Vec<SecretView>, Problem> {
     responses((status = 200, description = "The secrets", body = SecretList))
 )]
 async fn list(State(app): State<App>, Caller(scope): Caller) -> Result<Json<SecretList>, Problem> {
-    Ok(Json(SecretList { data: secrets(&app, scope).await? }))
+    Ok(Json(SecretList { data: app.secrets.list(scope).await?.into_iter().map(view).collect() }))
 }
 
 /// Make a new secret. The one before goes on signing beside it for 24 hours.
@@ -71,12 +62,8 @@ async fn list(State(app): State<App>, Caller(scope): Caller) -> Result<Json<Secr
     responses((status = 201, description = "The new secret", body = SecretView))
 )]
 async fn rotate(State(app): State<App>, Caller(scope): Caller) -> Result<Response, Problem> {
-    let id = SecretId(app.ids.uuid());
-    let sealed = app.sealer.seal(scope, id, &new_webhook_secret(&app.ids));
-    app.store.rotate_secret(NewSecret { id, scope, sealed, created_at: app.clock.now() }, OVERLAP).await?;
-    let newest = secrets(&app, scope).await?.into_iter().next();
-    let newest = newest.ok_or_else(|| Problem::internal(&"the new secret is not there"))?;
-    Ok((StatusCode::CREATED, Json(newest)).into_response())
+    let newest = app.secrets.rotate(scope).await?;
+    Ok((StatusCode::CREATED, Json(view(newest))).into_response())
 }
 
 /// Which endpoint to try.
@@ -96,18 +83,17 @@ async fn test(State(app): State<App>, Caller(scope): Caller, request: Request) -
     unknown(&members, &["webhook_url"])?;
     let TestRequest { webhook_url } = typed(members)?;
     app.jobs.terms().check_endpoint(Some(&webhook_url))?;
-    let seat =
-        SEATS.try_acquire().map_err(|_| Problem::unavailable("too many tests are under way; try again later"))?;
     // A task of its own, so that the attempt is logged though the caller goes away.
     let sent = tokio::spawn(async move {
-        let _seat = seat;
         let webhook = Webhook { host: endpoint_host(&webhook_url), url: webhook_url };
-        app.test_events.send(scope, webhook).await
+        app.test_events.try_send(scope, webhook).await
     });
     let sent = sent.await.map_err(|error| Problem::internal(&error))?;
-    let (delivery, attempt) = sent.map_err(|error| match error {
+    let sent = sent.map_err(|error| match error {
         TestError::Store(error) => error.into(),
         error => Problem::internal(&error),
     })?;
+    let (delivery, attempt) =
+        sent.ok_or_else(|| Problem::unavailable("too many tests are under way; try again later"))?;
     Ok(Json(TestView::new(&delivery, &attempt)))
 }

@@ -51,6 +51,12 @@ impl StoreArgs {
         sources.settings().map(Some)
     }
 
+    /// Settings with the encryption key that there is, if there is one; and whether it was given.
+    pub(super) fn settings_with_known_key(self) -> Result<(Settings, bool), SettingError> {
+        let sources = self.sources()?;
+        Ok((sources.settings_with_known_key()?, sources.has_encryption_key()))
+    }
+
     /// Whether a store was named, rather than left to be found.
     pub(super) fn is_given(&self) -> bool {
         self.data_dir.is_some() || self.config.is_some()

@@ -13,6 +13,9 @@ use crate::{
     serve::Rows,
 };
 
+/// How long the name of a key may be.
+const MAX_NAME_CHARS: usize = 100;
+
 #[derive(Subcommand)]
 pub(super) enum KeysCommand {
     /// Make a key and print it, alone
@@ -28,6 +31,9 @@ pub(super) struct CreateArgs {
     /// production or sandbox
     #[arg(long, default_value = "production")]
     environment: Environment,
+    /// What to call it, for you to know it by
+    #[arg(long, default_value = "", value_parser = parse_name)]
+    name: String,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -47,6 +53,14 @@ pub(super) struct RevokeArgs {
     id: KeyId,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+        return Err(format!("a name has at most {MAX_NAME_CHARS} characters, none of them a control character"));
+    }
+    Ok(name.to_owned())
 }
 
 pub(super) async fn run(command: KeysCommand) -> Result<ExitCode> {
@@ -76,6 +90,7 @@ async fn create(args: CreateArgs) -> Result<()> {
         scope: Scope { account: account.id, environment: args.environment },
         hash: sha256(key.as_bytes()),
         prefix: api_key_prefix(&key),
+        name: args.name,
         created_at: clock.now(),
     };
     store.create_key(new).await?;
@@ -93,15 +108,18 @@ async fn list(args: ListArgs) -> Result<()> {
     for key in keys {
         let (id, environment, prefix) = (key.id, key.scope.environment, &key.prefix);
         if args.json {
-            let revoked_at = key.revoked_at.map(|time| format!("{time:.3}"));
+            let exact = |time: Option<jiff::Timestamp>| time.map(|time| format!("{time:.3}"));
             say(&serde_json::json!({
-                "id": id, "environment": environment, "prefix": prefix,
-                "created_at": format!("{:.3}", key.created_at), "revoked_at": revoked_at,
+                "id": id, "environment": environment, "prefix": prefix, "name": key.name,
+                "created_at": format!("{:.3}", key.created_at), "last_used_at": exact(key.last_used_at),
+                "revoked_at": exact(key.revoked_at),
             })
             .to_string());
         } else {
             let state = key.revoked_at.map_or("active".to_owned(), |time| format!("revoked {time:.0}"));
-            say(&format!("{id}  {environment:<10}  {prefix}…  made {:.0}  {state}", key.created_at));
+            let used = key.last_used_at.map_or("not used yet".to_owned(), |time| format!("used {time:.0}"));
+            let name = if key.name.is_empty() { String::new() } else { format!("  {}", key.name) };
+            say(&format!("{id}  {environment:<10}  {prefix}…  made {:.0}  {used}  {state}{name}", key.created_at));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ pub mod demo;
 mod keys;
 mod listen;
 mod local;
+mod members;
 mod paint;
 mod secrets;
 mod serve;
@@ -51,6 +52,9 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Let people into the dashboard, and list who is in
+    #[command(subcommand)]
+    Members(members::MembersCommand),
     /// Show and rotate webhook secrets
     #[command(subcommand)]
     Secrets(secrets::SecretsCommand),
@@ -73,6 +77,7 @@ pub async fn run() -> ExitCode {
         Command::Schedules(command) => client::schedules(command).await,
         Command::Deliveries(command) => client::deliveries(command).await,
         Command::Keys(command) => keys::run(command).await,
+        Command::Members(command) => members::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Admin(command) => admin::run(command).await,
     };

@@ -4,14 +4,14 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use datasonar_store::{Environment, NewSecret, Scope, SecretId};
+use datasonar_store::{Environment, Scope};
 
 use super::{args::StoreArgs, say, say_error};
 use crate::{
-    api::OVERLAP,
-    clock::{Clock, Ids, SystemClock},
-    crypto::{Sealer, new_webhook_secret},
+    clock::{Ids, SystemClock},
+    crypto::Sealer,
     serve::Rows,
+    webhook::secrets::Secrets,
 };
 
 #[derive(Subcommand)]
@@ -43,20 +43,12 @@ pub(super) async fn run(command: SecretsCommand) -> Result<ExitCode> {
     let ids = Ids::random(clock.clone());
     let sealer = Sealer::new(&settings.encryption_key, ids.clone())?;
     let scope = Scope { account: store.account(None).await?.id, environment: args.environment };
-    if rotate {
-        let id = SecretId(ids.uuid());
-        let sealed = sealer.seal(scope, id, &new_webhook_secret(&ids));
-        store.rotate_secret(NewSecret { id, scope, sealed, created_at: clock.now() }, OVERLAP).await?;
-    }
-    for (index, secret) in store.secrets(scope, clock.now()).await?.into_iter().enumerate() {
-        let text = sealer.open(secret.scope, secret.id, &secret.sealed)?;
-        match secret.expires_at {
-            _ if rotate && index > 0 => break,
-            None => say(&text),
-            Some(expires_at) => {
-                say(&text);
-                say_error(&format!("the secret above signs until {expires_at:.0}"));
-            }
+    let secrets = Secrets { store, sealer, clock, ids };
+    let shown = if rotate { vec![secrets.rotate(scope).await?] } else { secrets.list(scope).await? };
+    for secret in shown {
+        say(&secret.text);
+        if let Some(expires_at) = secret.expires_at {
+            say_error(&format!("the secret above signs until {expires_at:.0}"));
         }
     }
     rows.close().await;

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{args::SettingsArgs, say};
 use crate::{
+    people::LINK_HOURS,
     serve::{FirstKeys, Seams, start},
     telemetry,
 };
@@ -39,7 +40,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode> {
     }
 }
 
-/// Shows the first keys, once, and what to do with them.
+/// Shows the first keys and the sign-in link, once, and what to do with them.
 fn welcome(keys: &FirstKeys, url: &str) {
     say(&format!(
         r#"
@@ -50,12 +51,16 @@ fn welcome(keys: &FirstKeys, url: &str) {
     production  {}
     sandbox     {}
 
+  The dashboard lets you in by this link. It works once, for {} hours; `datasonar members link` makes another.
+
+    {}
+
   Try it:
 
     curl -X POST {url}/v1/scrape \
       -H "Authorization: Bearer {}" \
       -d '{{"url": "https://example.com/"}}'
 "#,
-        keys.production, keys.sandbox, keys.production
+        keys.production, keys.sandbox, LINK_HOURS, keys.sign_in_link, keys.production
     ));
 }

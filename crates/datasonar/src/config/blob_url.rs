@@ -54,7 +54,10 @@ impl fmt::Debug for AwsVariables {
 impl BlobUrl {
     /// Reads `s3://bucket/prefix` or `file:///…`; the error says what is wrong with it, and never repeats it: a password
     /// may have been written into it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// A sentence about what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(rest) = text.strip_prefix("s3://") {
             return s3(rest);
         }
@@ -66,6 +69,20 @@ impl BlobUrl {
             };
         }
         Err("it must begin with s3:// (s3://bucket/prefix) or file:/// (file:///srv/blobs)".to_owned())
+    }
+}
+
+impl fmt::Display for BlobUrl {
+    /// As `BLOB_URL` is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => match Url::from_file_path(path) {
+                Ok(url) => write!(f, "{url}"),
+                Err(()) => write!(f, "file://{}", path.display()),
+            },
+            Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
     }
 }
 
@@ -116,6 +133,7 @@ mod tests {
             ("file:///srv/my%20blobs", BlobUrl::Directory("/srv/my blobs".into())),
         ] {
             assert_eq!(BlobUrl::parse(text).unwrap(), expected, "{text}");
+            assert_eq!(expected.to_string(), text.trim_end_matches('/'));
         }
     }
 

@@ -14,7 +14,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 pub use blob_url::{AwsVariables, BlobUrl};
-pub use sources::{CLIENT_VARIABLES, Sources};
+pub use sources::{CLIENT_VARIABLES, KEY_FILE, Sources};
 pub use specs::{SPECS, Spec};
 
 /// What a process does.
@@ -69,6 +69,8 @@ pub struct Settings {
     pub webhook_ca_file: Option<PathBuf>,
     pub result_retention: Duration,
     pub log_retention: Duration,
+    pub session_lifetime: Duration,
+    pub session_idle: Duration,
     pub max_request_bytes: u64,
     pub log_format: LogFormat,
     pub rust_log: String,

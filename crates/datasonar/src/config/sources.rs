@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -17,8 +18,12 @@ use super::{
 pub const CLIENT_VARIABLES: &[&str] = &["DATASONAR_SERVER", "DATASONAR_API_KEY"];
 
 const PREFIX: &str = "DATASONAR_";
+/// The shortest of sessions: its use is noted only once in a while.
+const SHORTEST_SESSION: Duration = Duration::from_secs(5 * 60);
 /// The file that is read when it is there.
 const FILE: &str = "datasonar.toml";
+/// The file in the data directory that keeps the encryption key.
+pub const KEY_FILE: &str = "encryption.key";
 
 /// Settings as given, by name; earlier sources win.
 #[derive(Debug, Default)]
@@ -117,6 +122,10 @@ impl Sources {
         let data_dir = self.data_dir();
         let number = "a whole number of at least 1";
         let duration = |name| self.get(name).parse("a duration such as 30s, 10m or 7d", parse::duration);
+        let session = |name| {
+            let at_least = |text: &str| parse::duration(text).filter(|given| *given >= SHORTEST_SESSION);
+            self.get(name).parse("a duration of at least 5m, such as 12h or 14d", at_least)
+        };
         let bytes = |name| self.get(name).parse("a size such as 10MiB or 10485760", parse::bytes);
         let at_least_one = |text: &str| text.parse::<usize>().ok().filter(|&number| number > 0);
         let optional = |name| Some(self.get(name).value).filter(|value| !value.is_empty());
@@ -153,10 +162,32 @@ impl Sources {
             webhook_ca_file: optional("webhook_ca_file").map(PathBuf::from),
             result_retention: duration("result_retention")?,
             log_retention: duration("log_retention")?,
+            session_lifetime: session("session_lifetime")?,
+            session_idle: session("session_idle")?,
             max_request_bytes: bytes("max_request_bytes")?,
             log_format: self.get("log_format").parse("text or json", parse::log_format)?,
             rust_log: self.get("rust_log").value,
         })
+    }
+
+    /// Settings with the encryption key that was given or is kept in the data directory, and with none if there is none, whatever
+    /// database is named beside it. Makes nothing.
+    ///
+    /// # Errors
+    /// The first setting that is malformed or cannot be served.
+    pub fn settings_with_known_key(&self) -> Result<Settings, SettingError> {
+        let data_dir = self.data_dir();
+        let encryption_key = match self.given.get("encryption_key") {
+            Some(given) => given.parse("64 hex digits", parse::encryption_key).map_err(hide_value)?,
+            None if data_dir.join(KEY_FILE).exists() => kept_key(&data_dir)?,
+            None => String::new(),
+        };
+        Ok(Settings { encryption_key, ..self.settings_without_key()? })
+    }
+
+    /// Whether the encryption key was given, rather than kept in the data directory.
+    pub fn has_encryption_key(&self) -> bool {
+        self.given.contains_key("encryption_key")
     }
 
     /// Whether the rows are in a database that servers share.
@@ -242,7 +273,7 @@ fn similar(name: &str) -> Option<&'static str> {
 
 /// Reads the key kept in the data directory, or makes one and keeps it, readable by its owner alone.
 fn kept_key(data_dir: &Path) -> Result<String, SettingError> {
-    let path = data_dir.join("encryption.key");
+    let path = data_dir.join(KEY_FILE);
     let fail = |reason: String| SettingError::File { path: path.display().to_string(), reason };
     match fs::read_to_string(&path) {
         Ok(key) => {
@@ -275,7 +306,7 @@ fn keep(data_dir: &Path, path: &Path, key: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::SocketAddr, time::Duration};
+    use std::net::SocketAddr;
 
     use super::*;
 
@@ -330,6 +361,7 @@ mod tests {
             ("DATASONAR_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/99", "a list of CIDRs such as 10.0.0.0/8"),
             ("DATASONAR_ROLES", "api,cook", "some of api, worker, dispatcher, scheduler"),
             ("DATASONAR_WEBHOOK_RETRY_SCHEDULE", "2m,30s", "a list of ascending durations such as 30s,2m,10m"),
+            ("DATASONAR_SESSION_IDLE", "1m", "a duration of at least 5m, such as 12h or 14d"),
             ("DATASONAR_LOG_FORMAT", "xml", "text or json"),
         ] {
             let error = from_environment(&[(name, value)]).unwrap_err().to_string();

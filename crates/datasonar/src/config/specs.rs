@@ -62,6 +62,8 @@ pub const SPECS: &[Spec] = &[
     spec("webhook_ca_file", "", "Extra PEM roots for endpoints with a private CA"),
     spec("result_retention", "7d", "After which results are deleted"),
     spec("log_retention", "30d", "After which deliveries and their attempts are deleted"),
+    spec("session_lifetime", "14d", "After which one has to sign in to the dashboard again"),
+    spec("session_idle", "12h", "The same, for a browser that did nothing for so long"),
     spec("max_request_bytes", "256MiB", "The longest request body, decompressed"),
     spec("log_format", "text", "text or json"),
     spec("rust_log", "info", "Which logs are written, in the syntax of tracing's EnvFilter"),

@@ -1,6 +1,7 @@
 //! Jobs from acceptance to result: checking a request ([`Terms`]), cutting it into tasks ([`UrlWriter`]), writing what a task
 //! found as segments ([`segment`]), and reading it back as a body ([`Results`]).
 
+mod again;
 mod blocking;
 pub mod members;
 mod options;
@@ -17,6 +18,7 @@ use datasonar_store::{
 };
 use url::Url;
 
+pub use again::AgainError;
 pub use blocking::{blocking, permit};
 pub use options::{CrawlJob, JobOptions, Payload, PayloadKind};
 pub use request::{Asked, JobRequest, Pages, Terms, read_job};

@@ -85,6 +85,8 @@ impl FromStr for Position {
 pub struct ResultPage {
     /// Each one's JSON.
     pub results: Vec<Bytes>,
+    /// The position before each.
+    pub positions: Vec<Position>,
     /// Where to go on.
     pub next: Position,
     /// Whether there are more for now.
@@ -140,7 +142,7 @@ impl Results {
     /// # Errors
     /// When rows or segments cannot be read.
     pub async fn page(&self, job: &Job, from: Position, limit: u32) -> Result<ResultPage, ResultsError> {
-        let mut page = ResultPage { results: Vec::new(), next: from, has_more: false };
+        let mut page = ResultPage { results: Vec::new(), positions: Vec::new(), next: from, has_more: false };
         let mut at = Position { seq: from.seq, after: 0 };
         let mut segments = self.segments(job.id, from.seq);
         while let Some((seq, raw)) = segments.try_next().await? {
@@ -157,6 +159,7 @@ impl Results {
                     return Ok(page);
                 }
                 page.results.push(raw.slice_ref(line));
+                page.positions.push(Position { after: at.after - 1, ..at });
                 page.next = at;
             }
         }

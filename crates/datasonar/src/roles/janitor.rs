@@ -14,6 +14,7 @@ use super::health::{Health, steady};
 use crate::{
     blobs::{Blobs, BlobsError},
     clock::Clock,
+    people::People,
 };
 
 /// How often it looks for what has expired.
@@ -32,6 +33,8 @@ pub struct JanitorParts {
     pub store: Arc<dyn Store>,
     /// The bytes.
     pub blobs: Blobs,
+    /// People, whose sessions and links expire.
+    pub people: People,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where failures of the store are told.
@@ -79,9 +82,9 @@ impl Janitor {
         stop.run_until_cancelled(work).await;
     }
 
-    /// Deletes results, then logs, that have expired.
+    /// Deletes results, then logs, then sessions and links, that have expired.
     async fn clean(&self, now: Timestamp) -> Result<(), JanitorError> {
-        let JanitorParts { store, blobs, health, .. } = &self.0;
+        let JanitorParts { store, blobs, people, health, .. } = &self.0;
         loop {
             let expired = steady(health, "janitor", || store.expire_results(now, BATCH)).await?;
             for job in &expired {
@@ -97,6 +100,7 @@ impl Janitor {
         let kept = SignedDuration::try_from(self.0.log_retention).unwrap_or(SignedDuration::MAX);
         let before = now.checked_sub(kept).unwrap_or(Timestamp::MIN);
         while steady(health, "janitor", || store.delete_logs(before, now, BATCH)).await? >= u64::from(BATCH) {}
+        while steady(health, "janitor", || people.delete_expired(BATCH)).await? >= u64::from(BATCH) {}
         Ok(())
     }
 

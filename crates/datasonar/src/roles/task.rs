@@ -5,6 +5,7 @@
 //! Everything it wrote becomes real in one transaction at the end. Dying before that costs the work, never a result.
 
 use std::{
+    collections::BTreeMap,
     pin::pin,
     sync::{
         Arc,
@@ -14,8 +15,8 @@ use std::{
 };
 
 use datasonar_store::{
-    ClaimedTask, DeliveryId, Discovery, DroppedPage, Finish, FinishTask, JobError, JobKind, Segment, Store, StoreError,
-    TaskInput,
+    ClaimedTask, DeliveryId, Discovery, DroppedPage, ERROR_URLS, Finish, FinishTask, JobError, JobKind, PageErrors,
+    Segment, Store, StoreError, TaskInput,
 };
 use futures::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -100,6 +101,8 @@ struct Tally {
     failed: u32,
     time_ms: u64,
     error: Option<PageError>,
+    /// By code.
+    errors: BTreeMap<&'static str, PageErrors>,
 }
 
 /// Counts held bytes among those of all tasks until it is dropped.
@@ -210,7 +213,7 @@ impl OpenTask {
                 self.waiting.done();
                 match page {
                     (index, Some(scraped)) => {
-                        tally.count(&scraped);
+                        tally.count(&scraped, &urls[index]);
                         gathering.take(index, scraped.json);
                     }
                     (index, None) => {
@@ -289,6 +292,7 @@ impl OpenTask {
             succeeded: tally.succeeded,
             failed: tally.failed,
             time_ms: tally.time_ms,
+            errors: tally.errors.into_values().collect(),
             page_error,
             dropped,
             discovery,
@@ -300,7 +304,7 @@ impl OpenTask {
 }
 
 impl Tally {
-    fn count(&mut self, scraped: &Scraped) {
+    fn count(&mut self, scraped: &Scraped, url: &str) {
         let outcome = scraped.error.as_ref().map_or("success", |error| error.code.as_str());
         metrics::counter!("datasonar_pages_total", "outcome" => outcome).increment(1);
         #[expect(clippy::cast_precision_loss, reason = "a histogram needs no exact milliseconds")]
@@ -310,6 +314,13 @@ impl Tally {
             Some(error) => {
                 self.failed += 1;
                 self.error = Some(error.clone());
+                let code = error.code.as_str();
+                let new = || PageErrors { code: code.to_owned(), count: 0, urls: Vec::new() };
+                let alike = self.errors.entry(code).or_insert_with(new);
+                alike.count += 1;
+                if alike.urls.len() < ERROR_URLS {
+                    alike.urls.push(url.to_owned());
+                }
             }
         }
         self.time_ms += scraped.time_ms;

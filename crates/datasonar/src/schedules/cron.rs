@@ -82,6 +82,11 @@ impl Rule {
         }
     }
 
+    /// Its times in plain words.
+    pub fn describe(&self) -> String {
+        self.pattern.describe()
+    }
+
     /// The first runs after an instant, at most so many.
     pub fn upcoming(&self, after: Timestamp, count: usize) -> Vec<Timestamp> {
         std::iter::successors(self.next(after), |last| self.next(*last)).take(count).collect()

@@ -30,7 +30,10 @@ pub fn open_blobs(settings: &Settings) -> Result<Blobs, BytesError> {
 }
 
 /// Opens the blob storage, and tries a bucket before anything is asked of it.
-pub(super) async fn open_checked(settings: &Settings, ids: &Ids) -> Result<Blobs, BytesError> {
+///
+/// # Errors
+/// When it is not named rightly, or does not do what a server needs.
+pub async fn open_checked(settings: &Settings, ids: &Ids) -> Result<Blobs, BytesError> {
     if let Some(options) = s3(settings) {
         options.check(ids.uuid()).await?;
     }

@@ -1,23 +1,29 @@
-//! What the first start on an empty store makes: the built-in account, a key and a secret for each environment.
+//! What the first start on an empty store makes: the built-in account, a key and a secret for each environment, and the link by which its owner
+//! comes into the dashboard.
 
-use datasonar_store::{Account, AccountId, Environment, KeyId, NewKey, NewSecret, Scope, SecretId, Setup, StoreError};
+use datasonar_store::{
+    Account, AccountId, Environment, KeyId, MemberRole, NewKey, NewSecret, Scope, SecretId, Setup, StoreError,
+};
 
 use super::StartError;
 use crate::{
     app::App,
     crypto::{CryptoError, api_key_prefix, new_api_key, new_webhook_secret, sha256},
+    people,
 };
 
-/// The keys that were made, to be shown this once.
+/// The keys and the link that were made, to be shown this once.
 #[derive(Clone, Debug)]
 pub struct FirstKeys {
     /// For real work.
     pub production: String,
     /// For trials.
     pub sandbox: String,
+    /// Where the owner chooses an e-mail address and a password.
+    pub sign_in_link: String,
 }
 
-/// Fills the store if it is empty. Answers the keys if it was.
+/// Fills the store if it is empty. Answers the keys and the link if it was.
 pub(super) async fn set_up(app: &App) -> Result<Option<FirstKeys>, StoreError> {
     let account = Account {
         id: AccountId(app.ids.uuid()),
@@ -33,6 +39,7 @@ pub(super) async fn set_up(app: &App) -> Result<Option<FirstKeys>, StoreError> {
         scope: scope(environment),
         hash: sha256(text.as_bytes()),
         prefix: api_key_prefix(text),
+        name: "first start".to_owned(),
         created_at: app.clock.now(),
     });
     let secrets = environments.iter().map(|&environment| {
@@ -40,10 +47,12 @@ pub(super) async fn set_up(app: &App) -> Result<Option<FirstKeys>, StoreError> {
         let sealed = app.sealer.seal(scope(environment), id, &new_webhook_secret(&app.ids));
         NewSecret { id, scope: scope(environment), sealed, created_at: app.clock.now() }
     });
-    let setup = Setup { keys: keys.collect(), secrets: secrets.collect(), account: account.clone() };
+    let (token, link) = people::new_link(&app.ids, app.clock.now(), account.id, None, MemberRole::Owner);
+    let (keys, secrets) = (keys.collect(), secrets.collect());
+    let setup = Setup { keys, secrets, links: vec![link], account: account.clone() };
     let was_empty = app.store.set_up(setup).await?;
     let [production, sandbox] = texts;
-    Ok(was_empty.then_some(FirstKeys { production, sandbox }))
+    Ok(was_empty.then_some(FirstKeys { production, sandbox, sign_in_link: token.link(&app.public_url) }))
 }
 
 /// Checks that this process has the key that the store's secrets are sealed with: with another it could sign nothing, and the processes

@@ -1,4 +1,4 @@
-//! One server at a time on a data directory.
+//! One server at a time on a data directory, or one move out of it.
 //!
 //! The lock is the operating system's, on an open file: it goes with the process, however that ends, so that a start
 //! after `kill -9` need not wait for anything.
@@ -12,13 +12,16 @@ use super::StartError;
 
 /// The data directory, held.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
     /// Makes the directory if need be and takes its lock.
-    pub(super) fn take(data_dir: &Path) -> Result<Self, StartError> {
+    ///
+    /// # Errors
+    /// [`StartError::InUse`] when a server has it, [`StartError::DataDir`] when the directory cannot be used.
+    pub fn take(data_dir: &Path) -> Result<Self, StartError> {
         let path = data_dir.join("lock");
         let fail = |source| StartError::DataDir { path: data_dir.to_owned(), source };
         fs::create_dir_all(data_dir).map_err(fail)?;

@@ -17,13 +17,14 @@ use std::{
 
 use axum::Router;
 use datasonar_net::{AddressPolicy, Client, ClientError, ClientOptions, Dial, Resolve};
-use datasonar_store::{ProcessId, Store, StoreError};
+use datasonar_store::{ProcessId, StoreError, WholeStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub use bytes::{BytesError, open_blobs};
+pub use bytes::{BytesError, open_blobs, open_checked};
 pub use first_start::FirstKeys;
+pub use lock::Lock;
 use neighbours::SharedHosts;
 pub use rows::{Rows, RowsError, Version};
 
@@ -35,9 +36,12 @@ use crate::{
     config::{Role, Settings},
     crawl::{SitemapReader, Sites},
     crypto::{CryptoError, Sealer},
+    dashboard,
     fetch::{FetchSettings, Fetcher, Hosts, Robots},
     jobs::{Jobs, Results, Terms},
+    key_uses::KeyUses,
     mapper::Mapper,
+    people::{People, PeopleParts},
     roles::{
         Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
         Tools, Worker, WorkerParts,
@@ -48,6 +52,7 @@ use crate::{
     webhook::{
         lanes::Slots,
         retry::RetryPolicy,
+        secrets::Secrets,
         send::{self, Sender, SenderParts},
         test_event::TestEvents,
     },
@@ -69,7 +74,7 @@ pub struct Seams {
     /// Connections, if not TCP.
     pub dialer: Option<Arc<dyn Dial>>,
     /// The rows, if not those that the settings name. Others may be using them at the same time.
-    pub store: Option<Arc<dyn Store>>,
+    pub store: Option<Arc<dyn WholeStore>>,
     /// The bytes, if not those that the settings name.
     pub blobs: Option<Blobs>,
     /// How calls come.
@@ -176,7 +181,7 @@ pub enum StartError {
 pub struct Server {
     /// Where it listens, if it does.
     pub address: SocketAddr,
-    /// The keys that were made, if the store was empty.
+    /// The keys and the link that were made, if the store was empty.
     pub first_keys: Option<FirstKeys>,
     /// Its parts.
     pub app: App,
@@ -189,7 +194,7 @@ pub struct Server {
     machine: Machine,
     stop: CancellationToken,
     /// Of the data directory, where the store is in it.
-    _lock: Option<lock::Lock>,
+    _lock: Option<Lock>,
 }
 
 /// Builds a server and starts its roles.
@@ -199,12 +204,12 @@ pub struct Server {
 pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartError> {
     let settings = Arc::new(settings);
     let lock = match (&seams.store, &settings.database_url) {
-        (None, None) => Some(lock::Lock::take(&settings.data_dir)?),
+        (None, None) => Some(Lock::take(&settings.data_dir)?),
         _ => None,
     };
     let blobs = match &seams.blobs {
         Some(blobs) => blobs.clone(),
-        None => bytes::open_checked(&settings, &seams.ids).await?,
+        None => open_checked(&settings, &seams.ids).await?,
     };
     let (store, rows) = match &seams.store {
         Some(store) => (store.clone(), None),
@@ -226,7 +231,8 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     };
     let health = Health::default();
     let hosts = hosts(&settings, rows.as_ref(), &seams);
-    let app = build(settings, address, store, blobs, &seams, &health, hosts.clone())?;
+    let stop = CancellationToken::new();
+    let app = build(settings, address, (store, blobs), stop.clone(), &seams, &health, hosts.clone())?;
     let first_keys = first_start::set_up(&app).await?;
     first_start::check_key(&app).await?;
     let mut server = Server {
@@ -238,10 +244,11 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         rows,
         loops: JoinSet::new(),
         machine: seams.machine,
-        stop: CancellationToken::new(),
+        stop,
         _lock: lock,
     };
     server.run_roles();
+    server.keep_key_uses();
     server.meet_neighbours();
     if let Some(listener) = listener {
         server.loops.spawn(http::serve(listener, server.router(), server.stop.clone()));
@@ -260,8 +267,8 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
 fn build(
     settings: Arc<Settings>,
     address: SocketAddr,
-    store: Arc<dyn Store>,
-    blobs: Blobs,
+    (store, blobs): (Arc<dyn WholeStore>, Blobs),
+    stopping: CancellationToken,
     seams: &Seams,
     health: &Health,
     hosts: Hosts,
@@ -308,12 +315,22 @@ fn build(
             sender,
             retention: settings.result_retention,
         },
+        secrets: Secrets { store: store.clone(), sealer: sealer.clone(), clock: clock.clone(), ids: ids.clone() },
+        people: People::new(PeopleParts {
+            rows: store.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            session_lifetime: settings.session_lifetime,
+            session_idle: settings.session_idle,
+        }),
         schedules: Schedules::new(store.clone(), jobs.clone(), clock.clone(), ids.clone(), wake.clone()),
         jobs,
+        stopping,
         results,
         mapper: Mapper { sites: sites.clone(), scraper: scraper.clone(), limits: limits(&settings) },
         scraper,
         sites,
+        key_uses: KeyUses::default(),
         not_ready: health.watch(),
         public_url,
         settings,
@@ -377,7 +394,15 @@ impl Server {
 
     /// Answers calls: what listens hands them to it.
     pub fn router(&self) -> Router {
-        api::router(self.app.clone())
+        api::router(self.app.clone(), dashboard::routes())
+    }
+
+    /// Where keys are looked at: writes when they were used.
+    fn keep_key_uses(&mut self) {
+        let App { key_uses, store, clock, settings, .. } = &self.app;
+        if settings.roles.contains(&Role::Api) {
+            self.loops.spawn(key_uses.clone().keep(store.clone(), clock.clone(), self.stop.clone()));
+        }
     }
 
     fn run_roles(&mut self) {
@@ -435,6 +460,7 @@ impl Server {
         Janitor::new(JanitorParts {
             store: self.app.store.clone(),
             blobs: self.app.blobs.clone(),
+            people: self.app.people.clone(),
             clock: self.app.clock.clone(),
             health: self.health.clone(),
             log_retention: self.app.settings.log_retention,

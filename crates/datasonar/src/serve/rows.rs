@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use datasonar_store::{
-    Audit, Store, StoreError,
+    Audit, Movable, MoveMark, StoreError, WholeStore,
     postgres::{Connector, ConnectorError, PostgresStore},
     sqlite::{SqliteStore, Threading},
 };
 
+use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
@@ -33,6 +34,25 @@ pub enum RowsError {
     /// There is none in the data directory.
     #[error("there is no store in {0}; `datasonar serve` makes one, --data-dir names another place")]
     Missing(String),
+    /// It is half of one.
+    #[error(
+        "a move into this database has not ended: run the same `datasonar admin move` again, and nothing else on it before that"
+    )]
+    Moving,
+    /// It is another's now.
+    #[error(
+        "the store in {from} was moved to {to} on {at:.0}, and serving both would deliver twice: set \
+         DATASONAR_DATABASE_URL to that database. Only if no server uses it, and never will again, `datasonar admin move --undo` \
+         makes this one a store again; what happened there meanwhile is not in it"
+    )]
+    Moved {
+        /// The data directory.
+        from: String,
+        /// Where it went: host, port and database.
+        to: String,
+        /// When.
+        at: Timestamp,
+    },
     /// It cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
@@ -59,8 +79,23 @@ impl Rows {
     /// Opens the store, and makes it if need be.
     ///
     /// # Errors
-    /// When it is not named rightly, or cannot be opened.
+    /// When it is not named rightly, cannot be opened, is half of one, or was moved to another place.
     pub async fn open(settings: &Settings) -> Result<Self, RowsError> {
+        let rows = Self::open_marked(settings).await?;
+        let refusal = match rows.movable().move_mark().await? {
+            MoveMark::None => return Ok(rows),
+            MoveMark::Moving => RowsError::Moving,
+            MoveMark::Moved { to, at } => RowsError::Moved { from: settings.data_dir.display().to_string(), to, at },
+        };
+        rows.close().await;
+        Err(refusal)
+    }
+
+    /// The same for those who move it: whatever a move has made of it.
+    ///
+    /// # Errors
+    /// When it is not named rightly, or cannot be opened.
+    pub async fn open_marked(settings: &Settings) -> Result<Self, RowsError> {
         match &settings.database_url {
             Some(url) => Ok(Self::Shared(PostgresStore::open(connector(url)?).await?)),
             None => {
@@ -97,6 +132,22 @@ impl Rows {
         })
     }
 
+    /// Names the database that servers share: host, port and name, without a password.
+    ///
+    /// # Errors
+    /// When the URL names none.
+    pub fn place(database_url: &str) -> Result<String, RowsError> {
+        Ok(connector(database_url)?.place())
+    }
+
+    /// The store, to be moved or moved into.
+    pub fn movable(&self) -> Arc<dyn Movable> {
+        match self {
+            Self::Embedded(store) => store.clone(),
+            Self::Shared(store) => store.clone(),
+        }
+    }
+
     /// The store, to be audited.
     pub fn audit(&self) -> Arc<dyn Audit> {
         match self {
@@ -106,7 +157,7 @@ impl Rows {
     }
 
     /// The store.
-    pub fn store(&self) -> Arc<dyn Store> {
+    pub fn store(&self) -> Arc<dyn WholeStore> {
         match self {
             Self::Embedded(store) => store.clone(),
             Self::Shared(store) => store.clone(),

@@ -10,6 +10,8 @@ use datasonar_store::{
     Verdict, Webhook,
 };
 
+use tokio::sync::Semaphore;
+
 use super::{
     retry::Outcome,
     send::{SendError, Sender},
@@ -23,6 +25,8 @@ use crate::{
 
 /// How long a test's lease outlives the longest attempt's wait for an answer.
 const LEASE_MARGIN: Duration = Duration::from_secs(60);
+/// How many tests may be under way at once.
+static SEATS: Semaphore = Semaphore::const_new(32);
 const CONTENT: &str = "# It works\n\nThis is a test event of Datasonar. A real one carries the pages of your job.";
 
 /// Why no test event could be sent.
@@ -57,6 +61,15 @@ pub struct TestEvents {
 }
 
 impl TestEvents {
+    /// Sends a test event, unless too many are under way: `None` then.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn try_send(&self, scope: Scope, webhook: Webhook) -> Result<Option<(Delivery, Attempt)>, TestError> {
+        let Ok(_seat) = SEATS.try_acquire() else { return Ok(None) };
+        self.send(scope, webhook).await.map(Some)
+    }
+
     /// Sends a test event and logs the attempt, whatever comes of it.
     ///
     /// # Errors

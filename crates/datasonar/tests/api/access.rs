@@ -1,9 +1,11 @@
 //! Who may see what, and what is where.
 
+use datasonar::clock::Clock;
 use http::Method;
+use jiff::SignedDuration;
 use serde_json::json;
 
-use super::server::{Call, Reply, Server, Setup, next, site};
+use super::server::{Call, Reply, Server, Setup, clock, next, site, until};
 
 const NOBODY: &str = "0192f0c1-2345-7abc-8def-0123456789ab";
 
@@ -58,6 +60,29 @@ async fn a_revoked_key_opens_nothing() {
         assert_eq!(answer.header("www-authenticate"), "Bearer");
     }
     server.get("/v1/me").await.is(200);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_shows_when() {
+    let clock = clock();
+    let server = Setup::new().clock(&clock).start().await;
+    server.send(Call::new(Method::GET, "/v1/me").key(&server.sandbox)).await.is(200);
+    server.send(Call::new(Method::GET, "/v1/me").header("authorization", "Bearer osk_unknown")).await.is(401);
+    let used_at = clock.now();
+    let app = &server.running.app;
+    let account = app.store.account(None).await.unwrap();
+    let used = until("the use of a key", async || {
+        clock.advance(SignedDuration::from_secs(60));
+        let keys = app.store.keys(account.id).await.unwrap();
+        assert!(keys.iter().all(|key| key.name == "first start"));
+        let used: Vec<_> = keys.into_iter().filter_map(|key| Some((key.prefix, key.last_used_at?))).collect();
+        (!used.is_empty()).then_some(used)
+    });
+    let used = used.await;
+    assert_eq!(used.len(), 1, "the other was not used");
+    assert!(server.sandbox.starts_with(&used[0].0));
+    assert_eq!(used[0].1, used_at);
     server.finish().await;
 }
 

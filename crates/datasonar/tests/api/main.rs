@@ -9,12 +9,14 @@ mod admin;
 mod bodies;
 mod commands;
 mod crawls;
+mod dashboard;
 mod description;
 #[path = "../support/generated.rs"]
 mod generated;
 mod hostile;
 mod jobs;
 mod listening;
+mod members;
 mod operation;
 mod outage;
 mod payloads;

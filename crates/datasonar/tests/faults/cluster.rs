@@ -161,6 +161,11 @@ impl Cluster {
         let own = self.directory.path().join(format!("process-{}", self.started));
         let is_shared = self.variables.iter().any(|(name, _)| *name == "DATASONAR_DATABASE_URL");
         let data = if is_shared { own } else { self.data() };
+        if is_shared && !self.key.is_empty() {
+            // Only the first process of a store has keys to show: nobody is to wait for those of another.
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::write(data.join("keys-shown"), "").unwrap();
+        }
         let roles = [("DATASONAR_ROLES", roles.to_owned())];
         let variables: Vec<_> = self.variables.iter().cloned().chain(roles).collect();
         Child::start_program(Path::new(PROGRAM), &data, &variables).await.unwrap()

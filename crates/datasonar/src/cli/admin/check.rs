@@ -52,13 +52,18 @@ pub(super) async fn run(args: CheckArgs) -> Result<ExitCode> {
         _ => {}
     }
     let rows = Rows::open_beside(&settings).await?;
-    let audit = rows.audit();
-    let bar = paint::bar("{bar:32} {pos} of {len} jobs", audit.audited_count().await?);
-    let mut check =
-        Check { audit, blobs: open_blobs(&settings)?, deep: args.deep, json: args.json, bar, seen: Seen::default() };
-    check.all().await?;
+    let seen = look(rows.audit(), open_blobs(&settings)?, args.deep, args.json).await?;
     rows.close().await;
-    Ok(check.end())
+    Ok(seen.tell(args.json))
+}
+
+/// Looks at everything, and tells each violation on standard output.
+pub(super) async fn look(audit: Arc<dyn Audit>, blobs: Blobs, deep: bool, json: bool) -> Result<Seen> {
+    let bar = paint::bar("{bar:32} {pos} of {len} jobs checked", audit.audited_count().await?);
+    let mut check = Check { audit, blobs, deep, json, bar, seen: Seen::default() };
+    check.all().await?;
+    check.bar.finish_and_clear();
+    Ok(check.seen)
 }
 
 struct Check {
@@ -70,11 +75,25 @@ struct Check {
     seen: Seen,
 }
 
-#[derive(Default)]
-struct Seen {
-    jobs: u64,
-    blobs: u64,
-    violations: u64,
+/// What was looked at.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen {
+    pub(super) jobs: u64,
+    pub(super) blobs: u64,
+    pub(super) violations: u64,
+}
+
+impl Seen {
+    fn tell(self, json: bool) -> ExitCode {
+        let Self { jobs, blobs, violations } = self;
+        if json {
+            say(&json!({"jobs": jobs, "blobs": blobs, "violations": violations}).to_string());
+        } else {
+            let checked = format!("{} and {} checked", paint::count(jobs, "job"), paint::count(blobs, "blob"));
+            say_error(&format!("{checked}: {}", paint::count(violations, "violation")));
+        }
+        if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// Something that a row says is there.
@@ -179,18 +198,6 @@ impl Check {
             None => violation.to_owned(),
         };
         self.bar.suspend(|| say(&line));
-    }
-
-    fn end(self) -> ExitCode {
-        self.bar.finish_and_clear();
-        let Seen { jobs, blobs, violations } = self.seen;
-        if self.json {
-            say(&json!({"jobs": jobs, "blobs": blobs, "violations": violations}).to_string());
-        } else {
-            let checked = format!("{} and {} checked", paint::count(jobs, "job"), paint::count(blobs, "blob"));
-            say_error(&format!("{checked}: {}", paint::count(violations, "violation")));
-        }
-        if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod migrate;
+mod moving;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,8 @@ pub(super) enum AdminCommand {
     Backup(backup::BackupArgs),
     /// Look whether all that must be true of the store is, without changing anything
     Check(check::CheckArgs),
+    /// Move an embedded store to PostgreSQL and, if asked for, its blobs to a bucket or another directory
+    Move(moving::MoveArgs),
 }
 
 pub(super) async fn run(command: AdminCommand) -> Result<ExitCode> {
@@ -24,5 +27,6 @@ pub(super) async fn run(command: AdminCommand) -> Result<ExitCode> {
         AdminCommand::Migrate(args) => migrate::run(args).await,
         AdminCommand::Backup(args) => backup::run(args).await,
         AdminCommand::Check(args) => check::run(args).await,
+        AdminCommand::Move(args) => moving::run(args).await,
     }
 }

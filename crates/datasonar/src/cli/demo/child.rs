@@ -17,7 +17,10 @@ use tokio::{
 };
 use url::Url;
 
-use crate::cli::client::{Api, Server};
+use crate::{
+    cli::client::{Api, Server},
+    people::LINK_PATH,
+};
 
 /// How long a server may take to be ready, and to stop.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -31,6 +34,8 @@ pub struct Child {
     log: PathBuf,
     /// The production and the sandbox key, if it made them at this start.
     pub keys: Option<(String, String)>,
+    /// The sign-in link, likewise.
+    pub sign_in_link: Option<String>,
 }
 
 impl Child {
@@ -77,7 +82,7 @@ impl Child {
             .spawn()
             .context("the server cannot be started")?;
         let stdout = process.stdout.take().context("the server has no output")?;
-        let mut child = Self { process, port, log, keys: None };
+        let mut child = Self { process, port, log, keys: None, sign_in_link: None };
         let (sender, mut keys) = mpsc::unbounded_channel();
         tokio::spawn(read_keys(stdout, sender));
         if let Err(error) = child.wait_until_ready().await {
@@ -86,8 +91,10 @@ impl Child {
         }
         let shown = data_dir.join("keys-shown");
         if !shown.exists() {
-            let both = async { Some((keys.recv().await?, keys.recv().await?)) };
-            child.keys = tokio::time::timeout(Duration::from_secs(5), both).await.ok().flatten();
+            let all = async { Some([keys.recv().await?, keys.recv().await?, keys.recv().await?]) };
+            if let Ok(Some([production, sandbox, link])) = tokio::time::timeout(Duration::from_secs(5), all).await {
+                (child.keys, child.sign_in_link) = (Some((production, sandbox)), Some(link));
+            }
             fs::write(shown, "")?;
         }
         Ok(child)
@@ -184,16 +191,17 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// Picks the keys out of what a first start prints. Reads on to the end, so that the server can always write.
+/// Picks the keys, and the link after them, out of what a first start prints. Reads on to the end, so that the server can always write.
 async fn read_keys(stdout: ChildStdout, keys: mpsc::UnboundedSender<String>) {
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if let [_, key] = line.split_whitespace().collect::<Vec<_>>()[..]
-            && key.starts_with("osk_")
-        {
-            // Whoever no longer listens has what it needs.
-            let _ = keys.send(key.to_owned());
-        }
+        let shown = match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, key] if key.starts_with("osk_") => key,
+            [link] if link.contains(LINK_PATH) => link,
+            _ => continue,
+        };
+        // Whoever no longer listens has what it needs.
+        let _ = keys.send(shown.to_owned());
     }
 }
 

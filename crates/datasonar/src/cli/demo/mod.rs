@@ -275,8 +275,13 @@ The server goes on at {url}. Try it:
     -H "Authorization: Bearer {key}" \
     -d '{{"url": "{page}"}}'
 
+The dashboard lets you in once, at
+
+  {link}
+
 Ctrl-C stops it."#,
         url = stage.child.url(),
+        link = stage.child.sign_in_link.as_deref().unwrap_or("(no link was shown)"),
     );
     if as_json { say_error(&text) } else { say(&text) }
 }

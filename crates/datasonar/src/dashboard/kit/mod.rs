@@ -1,0 +1,18 @@
+//! What all pages share: who looks at them ([`Viewer`]), what they send back ([`Form`]), how they are answered ([`page`], [`Failure`]), and how
+//! numbers, times and courses are shown to people.
+
+pub(super) mod chart;
+mod failure;
+mod form;
+pub(super) mod guard;
+mod page;
+mod query;
+mod say;
+mod viewer;
+
+pub(super) use failure::{Failure, sentence};
+pub(super) use form::{Form, Upload, fields};
+pub(super) use page::{Chrome, Section, download, frame_page, page, redirect, redirect_with};
+pub(super) use query::Queried;
+pub(super) use say::{When, bytes, count, duration_ms, exact, percent};
+pub(super) use viewer::{SESSION, Viewer, cookie, session_cookie};

@@ -1,0 +1,46 @@
+//! The dashboard: pages for people, drawn by the server. Each file is a page or a few that belong together: a handler asks the steps
+//! below for what it shows, and a template of `templates/` says how it looks. What all pages share is in [`kit`].
+//!
+//! Every page works without its script; the script only spares reloading. All that a page shows of other people's bytes (scraped
+//! pages, answers of endpoints) is hostile, and shown as text.
+
+mod assets;
+mod dead_letters;
+mod deliveries;
+mod jobs;
+mod kit;
+mod new_job;
+mod overview;
+mod schedules;
+mod settings;
+mod sign_in;
+
+use axum::{Router, middleware, response::Redirect, routing::get};
+
+use crate::app::App;
+use kit::{Viewer, guard};
+pub use sign_in::Peer;
+
+/// All pages.
+pub fn routes() -> Router<App> {
+    let pages = Router::new()
+        .merge(overview::routes())
+        .merge(deliveries::routes())
+        .merge(dead_letters::routes())
+        .merge(schedules::routes())
+        .merge(jobs::routes())
+        .merge(new_job::routes())
+        .merge(settings::routes());
+    Router::new()
+        .route("/", get(home))
+        .nest("/{environment}", pages)
+        .route("/{environment}/", get(home))
+        .merge(sign_in::routes())
+        .merge(assets::routes())
+        .layer(middleware::from_fn(guard::headers))
+}
+
+/// The first page of whoever is signed in.
+async fn home(viewer: Viewer) -> Redirect {
+    Redirect::to(&viewer.path(""))
+}
