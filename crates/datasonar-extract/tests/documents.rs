@@ -88,3 +88,15 @@ fn the_way_to_the_next_page_is_no_content() {
         "<div class=navheader><table><tr><td><a href=/a>Prev</a></td><td>Part VII. Internals</td></tr></table></div>";
     assert!(!markdown(&format!("{header}{}", page("<h1>Title</h1>"))).contains("Internals"));
 }
+
+#[test]
+fn a_page_of_a_few_words_is_kept_whole_but_for_what_is_around_it() {
+    let written = markdown(
+        "<nav><a href=/>Home</a></nav><p>This is page 7.</p><a href=/p8>page 8</a> <a href=/p9>page 9</a>
+        <footer>Imprint</footer>",
+    );
+    assert_eq!(
+        written.trim(),
+        "This is page 7.\n\n[page 8](https://docs.example/p8) [page 9](https://docs.example/p9)"
+    );
+}

@@ -64,6 +64,7 @@ pub(crate) fn narrow(
     whole::pass_on(&segments, &features, &mut scores, budget)?;
     whole::join(dom, &segments, &mut scores, budget)?;
     whole::head(&segments, &mut scores);
+    whole::few(&segments, &mut scores);
     let kept = choose(&segments, &scores);
     apply(dom, &segments, &kept, selection, budget)
 }

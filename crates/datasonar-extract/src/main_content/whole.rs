@@ -98,3 +98,25 @@ pub(super) fn head(segments: &Segments, scores: &mut [f32]) {
         }
     }
 }
+
+/// A page of a few words is kept whole, but for what it says itself is around its content: among so few the judge, which has
+/// learned from pages of hundreds, cannot tell, and what it leaves out is missed.
+pub(super) fn few(segments: &Segments, scores: &mut [f32]) {
+    const FEW: u64 = 40;
+    const AROUND: u32 = within::NAV
+        | within::HEADER
+        | within::FOOTER
+        | within::ASIDE
+        | within::HIDDEN
+        | within::NOSCRIPT
+        | within::DIALOG
+        | within::BUTTON;
+    let is_inside = |at: usize| segments.elements[segments.list[at].element as usize].within & AROUND == 0;
+    let inside = || (0..scores.len()).filter(|at| is_inside(*at));
+    let words: u64 = inside().map(|at| u64::from(segments.list[at].shape.words)).sum();
+    if (1..=FEW).contains(&words) {
+        for at in inside().collect::<Vec<_>>() {
+            scores[at] = 1.0;
+        }
+    }
+}

@@ -150,7 +150,8 @@ async fn a_step_that_fails_does_not_harm_its_neighbours() {
         let mut steps = JoinSet::new();
         let holding = store.clone();
         steps.spawn(async move {
-            holding.write(move |_| wait.recv_timeout(seconds(5)).map(|()| -1).map_err(|_| StoreError::NotFound)).await
+            // It waits for as long as it takes: if it gave up, the others would not gather.
+            holding.write(move |_| wait.recv().map(|()| -1).map_err(|_| StoreError::NotFound)).await
         });
         while store.writer.waiting() > 0 || !store.writer.is_led() {
             tokio::task::yield_now().await;

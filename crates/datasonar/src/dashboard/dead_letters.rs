@@ -182,7 +182,7 @@ struct Nothing {}
 
 async fn cancel(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, .. }: Form<Nothing>,
 ) -> Result<Response, Failure> {
     let id: ReplayId = id.parse().map_err(|_| Failure::NotFound("replay"))?;

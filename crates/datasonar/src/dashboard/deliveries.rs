@@ -249,11 +249,7 @@ async fn find(app: &App, viewer: &Viewer, id: &str) -> Result<Delivery, Failure>
     app.store.delivery(viewer.scope, id).await.map_err(Failure::of("delivery"))
 }
 
-async fn show(
-    State(app): State<App>,
-    viewer: Viewer,
-    Path((_, id)): Path<(String, String)>,
-) -> Result<Response, Failure> {
+async fn show(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Failure> {
     let delivery = find(&app, &viewer, &id).await?;
     let attempts = app.store.attempts(viewer.scope, delivery.id).await?;
     let last = attempts.len();
@@ -285,11 +281,7 @@ async fn beginning(app: &App, job: &Job) -> Result<Option<Payload>, Failure> {
     Ok(Some(Payload { text: String::from_utf8_lossy(&read[..end]).into_owned(), length, is_whole }))
 }
 
-async fn payload(
-    State(app): State<App>,
-    viewer: Viewer,
-    Path((_, id)): Path<(String, String)>,
-) -> Result<Response, Failure> {
+async fn payload(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Failure> {
     let delivery = find(&app, &viewer, &id).await?;
     let job = app.store.job(viewer.scope, delivery.job).await.map_err(Failure::of("job"))?;
     if job.results_deleted {
@@ -309,7 +301,7 @@ struct Replay {
 
 async fn replay(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, fields }: Form<Replay>,
 ) -> Result<Response, Failure> {
     let delivery = find(&app, &viewer, &id).await?;

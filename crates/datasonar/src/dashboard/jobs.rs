@@ -306,7 +306,7 @@ fn plain(value: &Value) -> String {
 async fn show(
     State(app): State<App>,
     viewer: Viewer,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Queried(query): Queried<ShowQuery>,
 ) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
@@ -328,7 +328,7 @@ async fn show(
 async fn live(
     State(app): State<App>,
     viewer: Viewer,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
     let (scope, id) = (viewer.scope, job.id);
@@ -364,7 +364,7 @@ struct Nothing {}
 
 async fn cancel(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, .. }: Form<Nothing>,
 ) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
@@ -375,7 +375,7 @@ async fn cancel(
 
 async fn again(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, .. }: Form<Nothing>,
 ) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
@@ -387,22 +387,14 @@ async fn again(
     Ok(redirect_with(&viewer.path(&format!("/jobs/{id}")), "Queued again, with the same pages and options."))
 }
 
-async fn lines(
-    State(app): State<App>,
-    viewer: Viewer,
-    Path((_, id)): Path<(String, String)>,
-) -> Result<Response, Failure> {
+async fn lines(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
     kept(&job)?;
     let body = Body::from_stream(app.results.ndjson(&job));
     Ok(download(&format!("job-{}.jsonl", job.id), "application/x-ndjson", body))
 }
 
-async fn whole(
-    State(app): State<App>,
-    viewer: Viewer,
-    Path((_, id)): Path<(String, String)>,
-) -> Result<Response, Failure> {
+async fn whole(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
     kept(&job)?;
     if !job.status.has_ended() {
@@ -420,7 +412,7 @@ fn kept(job: &Job) -> Result<(), Failure> {
 async fn frame(
     State(app): State<App>,
     viewer: Viewer,
-    Path((_, id, at)): Path<(String, String, String)>,
+    Path((id, at)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
     kept(&job)?;

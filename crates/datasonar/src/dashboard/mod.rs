@@ -15,7 +15,9 @@ mod schedules;
 mod settings;
 mod sign_in;
 
-use axum::{Router, middleware, response::Redirect, routing::get};
+use axum::{Extension, Router, middleware, response::Redirect, routing::get};
+
+use datasonar_store::Environment;
 
 use crate::app::App;
 use kit::{Viewer, guard};
@@ -23,21 +25,26 @@ pub use sign_in::Peer;
 
 /// All pages.
 pub fn routes() -> Router<App> {
-    let pages = Router::new()
+    let mut router = Router::new().route("/", get(home));
+    // Each by its name and not by a parameter, which would match `/v1` too.
+    for environment in [Environment::Production, Environment::Sandbox] {
+        router = router
+            .nest(&format!("/{environment}"), pages().layer(Extension(environment)))
+            .route(&format!("/{environment}/"), get(home).layer(Extension(environment)));
+    }
+    router.merge(sign_in::routes()).merge(assets::routes()).layer(middleware::from_fn(guard::headers))
+}
+
+/// The pages within an environment.
+fn pages() -> Router<App> {
+    Router::new()
         .merge(overview::routes())
         .merge(deliveries::routes())
         .merge(dead_letters::routes())
         .merge(schedules::routes())
         .merge(jobs::routes())
         .merge(new_job::routes())
-        .merge(settings::routes());
-    Router::new()
-        .route("/", get(home))
-        .nest("/{environment}", pages)
-        .route("/{environment}/", get(home))
-        .merge(sign_in::routes())
-        .merge(assets::routes())
-        .layer(middleware::from_fn(guard::headers))
+        .merge(settings::routes())
 }
 
 /// The first page of whoever is signed in.

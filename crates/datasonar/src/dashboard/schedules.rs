@@ -250,11 +250,7 @@ fn typed_of(schedule: &Schedule) -> Typed {
     }
 }
 
-async fn show(
-    State(app): State<App>,
-    viewer: Viewer,
-    Path((_, id)): Path<(String, String)>,
-) -> Result<Response, Failure> {
+async fn show(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Failure> {
     let schedule = find(&app, &viewer, &id).await?;
     let typed = typed_of(&schedule);
     draw(&app, &viewer, schedule, typed, None).await
@@ -284,7 +280,7 @@ async fn draw(
 
 async fn change(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, fields }: Form<Typed>,
 ) -> Result<Response, Failure> {
     let schedule = find(&app, &viewer, &id).await?;
@@ -311,7 +307,7 @@ struct Pause {
 
 async fn pause(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, fields }: Form<Pause>,
 ) -> Result<Response, Failure> {
     let schedule = find(&app, &viewer, &id).await?;
@@ -327,7 +323,7 @@ struct Nothing {}
 
 async fn run(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, .. }: Form<Nothing>,
 ) -> Result<Response, Failure> {
     let schedule = find(&app, &viewer, &id).await?;
@@ -337,7 +333,7 @@ async fn run(
 
 async fn delete(
     State(app): State<App>,
-    Path((_, id)): Path<(String, String)>,
+    Path(id): Path<String>,
     Form { viewer, .. }: Form<Nothing>,
 ) -> Result<Response, Failure> {
     let schedule = find(&app, &viewer, &id).await?;

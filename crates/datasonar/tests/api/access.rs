@@ -149,9 +149,17 @@ async fn environments_do_not_see_each_other() {
 #[tokio::test]
 async fn what_is_nowhere_and_what_is_not_done_are_told_apart() {
     let server = Server::start().await;
-    for path in
-        ["/", "/v1", "/v1/", "/v2/scrape", "/v1/scrape/", "/v1/nothing", "/v1/jobs/a/b/c", "//v1/jobs", "/v1/%2e%2e"]
-    {
+    for path in [
+        "/v1",
+        "/v1/",
+        "/v2/scrape",
+        "/v1/scrape/",
+        "/v1/nothing",
+        "/v1/jobs/a/b/c",
+        "//v1/jobs",
+        "/v1/%2e%2e",
+        "/staging",
+    ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {
             server.send(Call::new(method, path)).await.is(404);
         }
@@ -164,6 +172,7 @@ async fn what_is_nowhere_and_what_is_not_done_are_told_apart() {
         (Method::POST, "/v1/jobs", "GET"),
         (Method::PATCH, "/v1/jobs/0192f0c1-2345-7abc-8def-0123456789ab", "DELETE"),
         (Method::GET, "/v1/webhooks/secrets/rotate", "POST"),
+        (Method::POST, "/", "GET"),
         (Method::POST, "/healthz", "GET"),
         (Method::POST, "/openapi.json", "GET"),
     ] {

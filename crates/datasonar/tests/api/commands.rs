@@ -78,11 +78,14 @@ impl Scene {
         let told = answer.clone();
         let (setup, receiver) = Setup::new().receiver(move |_| Reply::Status(told.load(Ordering::Relaxed))).await;
         let server = setup.start().await;
-        let jobs = dead_letters(&server, &site.urls().next().unwrap(), &receiver.url(), count).await;
-        let mut ids = Vec::new();
-        for job in &jobs {
-            ids.push(server.delivery(job, "failed", 1).await["id"].as_str().unwrap().to_owned());
+        let (page, endpoint) = (site.urls().next().unwrap(), receiver.url());
+        let (mut jobs, mut ids) = (Vec::new(), Vec::new());
+        // One after the other, so that they are in the order of their times.
+        for _ in 0..count {
+            let job = dead_letters(&server, &page, &endpoint, 1).await.remove(0);
+            ids.push(server.delivery(&job, "failed", 1).await["id"].as_str().unwrap().to_owned());
             next(&receiver).await;
+            jobs.push(job);
         }
         Self { server, receiver, answer, jobs, ids }
     }

@@ -1,7 +1,7 @@
 //! Who looks at a page: a session, and the environment of their account that the page's address names.
 
 use axum::{
-    extract::{FromRequestParts, OriginalUri, RawPathParams},
+    extract::{FromRequestParts, OriginalUri},
     http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use datasonar_store::{Environment, MemberRole, Scope, Session};
@@ -70,13 +70,8 @@ impl Viewer {
             Some("dark") => "dark",
             _ => "",
         };
-        let environment = match RawPathParams::from_request_parts(parts, app).await {
-            Ok(params) => match params.iter().find(|(name, _)| *name == "environment") {
-                Some((_, text)) => text.parse().map_err(|_| Failure::NotFound("page"))?,
-                None => Environment::Production,
-            },
-            Err(_) => return Err(Failure::NotFound("page")),
-        };
+        // Pages of no environment lead to that of production.
+        let environment = parts.extensions.get().copied().unwrap_or(Environment::Production);
         let membership = session.memberships.first().cloned().ok_or(Failure::NotFound("account"))?;
         Ok(Self {
             role: membership.role,
