@@ -157,7 +157,7 @@ async fn what_is_nowhere_and_what_is_not_done_are_told_apart() {
         "/v1/nothing",
         "/v1/jobs/a/b/c",
         "//v1/jobs",
-        "/v1/%2e%2e",
+        "/v1/%252e%252e",
         "/staging",
     ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {
