@@ -22,6 +22,7 @@ use rusqlite::Connection;
 use support::{Endpoints, seed, server};
 use tokio::time::Instant;
 use url::Url;
+use uuid::Uuid;
 
 /// How often each page is fetched.
 const TIMES: usize = 30;
@@ -84,10 +85,10 @@ async fn main() {
 
 fn fill(data_dir: &std::path::Path) {
     let path = data_dir.join("datasonar.db");
-    let account = Connection::open(&path).unwrap().query_row("SELECT id FROM accounts", [], |row| row.get(0)).unwrap();
+    let id = Connection::open(&path).unwrap().query_row("SELECT id FROM accounts", [], |row| row.get(0)).unwrap();
     // The last rows are of a minute ago.
     let begin = SystemClock.now().as_second() - 60 - large::DAYS * 86_400;
-    large::fill(&path, account, begin);
+    large::fill(&path, Uuid::from_bytes(id), begin);
 }
 
 async fn sign_in(link: &Url) -> Browser {
