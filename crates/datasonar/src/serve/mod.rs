@@ -42,6 +42,7 @@ use crate::{
     key_uses::KeyUses,
     mapper::Mapper,
     people::{People, PeopleParts},
+    render::{RenderSettings, Renderer},
     roles::{
         Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
         Tools, Worker, WorkerParts,
@@ -290,7 +291,9 @@ fn build(
     let fetcher = fetcher.with_hosts(hosts);
     let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
     let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
-    let scraper = Scraper::new(ScraperParts { robots, fetcher, policy: policy.clone(), cpus: seams.machine.cpus });
+    let renderer = renderer(&settings, &policy, seams)?;
+    let cpus = seams.machine.cpus;
+    let scraper = Scraper::new(ScraperParts { robots, fetcher, renderer, policy: policy.clone(), cpus });
     let scraper = Arc::new(scraper);
     let wake = Wake::default();
     let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
@@ -360,6 +363,20 @@ fn hosts(settings: &Settings, rows: Option<&Rows>, seams: &Seams) -> Hosts {
 /// The bounds of a request's options.
 fn limits(settings: &Settings) -> Limits {
     Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes }
+}
+
+/// What renders pages. What its browsers ask for leaves by a client of its own.
+fn renderer(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Result<Renderer, StartError> {
+    let client = Client::new(client_options(policy, seams))?;
+    let settings = RenderSettings {
+        concurrency: settings.render_concurrency,
+        browser: settings.render_browser.clone(),
+        memory: settings.render_memory,
+        user: settings.render_user.clone(),
+        sandbox: settings.render_sandbox,
+        user_agent: settings.fetch_user_agent.clone(),
+    };
+    Ok(Renderer::new(settings, client, seams.ids.clone()))
 }
 
 /// The client that webhooks are sent with.
@@ -504,6 +521,7 @@ impl Server {
         if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
             tracing::warn!("some work was broken off; it will be taken up at the next start");
         }
+        self.app.scraper.close().await;
         if let Some(rows) = &self.rows {
             rows.close().await;
         }
