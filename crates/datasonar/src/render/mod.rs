@@ -15,6 +15,7 @@ mod find;
 mod pool;
 mod processes;
 mod proxy;
+mod reading;
 mod requests;
 pub mod shell;
 mod tab;

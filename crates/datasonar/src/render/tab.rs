@@ -24,6 +24,7 @@ use super::{
     browser::{Browser, Lease},
     cdp::{Cdp, CdpError, Event, Events},
     proxy::{OpenGate, Proxy, USER},
+    reading::{READ, is_page, kind_of, png_size, too_large},
     requests::{CallerHeaders, MAX_REDIRECTS, Paused, Verdict, judge},
 };
 use crate::cpu;
@@ -556,71 +557,6 @@ impl<'a> Tab<'a> {
     fn tell(&self, (method, params): (&'static str, Value)) {
         self.cdp.tell(&self.session, method, &params);
     }
-}
-
-/// Reads the document through the browser's own functions: a page can put elements in the place of a document's properties.
-const READ: &str = "(() => {
-    const own = (of, name) => Object.getOwnPropertyDescriptor(of.prototype, name).get;
-    const root = own(Document, 'documentElement').call(document);
-    if (!root) return {};
-    const html = (own(Document, 'doctype').call(document) ? '<!DOCTYPE html>' : '') + own(Element, 'outerHTML').call(root);
-    return html.length > MAX ? {length: html.length} : {html, url: location.href};
-})()";
-
-fn too_large(what: &str, max: u64) -> RenderError {
-    RenderError::of(FetchErrorKind::BodyTooLarge, format!("{what} is larger than {max} bytes"))
-}
-
-/// Whether a success is a page that a browser shows, rather than nothing, or a file.
-fn is_page(status: StatusCode, headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-    let kind = text(header::CONTENT_TYPE);
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    let is_html = matches!(kind, "" | "text/html" | "application/xhtml+xml");
-    let is_empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
-    is_html && !is_empty && !text(header::CONTENT_DISPOSITION).trim_start().starts_with("attachment")
-}
-
-/// The class of a browser's network error; `None` for one that is not of the network.
-fn kind_of(name: &str) -> Option<FetchErrorKind> {
-    match name {
-        "ERR_TOO_MANY_REDIRECTS" => Some(FetchErrorKind::TooManyRedirects),
-        "ERR_TIMED_OUT" | "ERR_CONNECTION_TIMED_OUT" => Some(FetchErrorKind::Timeout),
-        "ERR_NAME_NOT_RESOLVED" => Some(FetchErrorKind::Dns),
-        "ERR_CONTENT_DECODING_FAILED" | "ERR_CONTENT_DECODING_INIT_FAILED" => Some(FetchErrorKind::Decode),
-        "ERR_UNSAFE_PORT" | "ERR_INVALID_URL" | "ERR_UNSAFE_REDIRECT" | "ERR_INVALID_REDIRECT" => {
-            Some(FetchErrorKind::InvalidUrl)
-        }
-        _ if name.starts_with("ERR_CERT_") || name.starts_with("ERR_SSL_") || name.starts_with("ERR_BAD_SSL") => {
-            Some(FetchErrorKind::Tls)
-        }
-        _ if [
-            "ERR_CONNECTION_",
-            "ERR_HTTP2_",
-            "ERR_INVALID_",
-            "ERR_EMPTY_",
-            "ERR_RESPONSE_",
-            "ERR_INCOMPLETE_",
-            "ERR_TUNNEL_",
-            "ERR_PROXY_",
-            "ERR_SOCKET_",
-            "ERR_ADDRESS_",
-            "ERR_CONTENT_LENGTH_",
-        ]
-        .iter()
-        .any(|class| name.starts_with(class)) =>
-        {
-            Some(FetchErrorKind::Protocol)
-        }
-        _ => None,
-    }
-}
-
-/// The size that a PNG's head says it has.
-fn png_size(png: &[u8]) -> Option<(u32, u32)> {
-    let head = png.strip_prefix(b"\x89PNG\r\n\x1a\n")?.get(4..16)?.strip_prefix(b"IHDR")?;
-    let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
-    Some((number(0)?, number(4)?))
 }
 
 fn text(value: &Value) -> String {
