@@ -5,6 +5,7 @@ mod code;
 mod escape;
 mod flow;
 mod html;
+mod math;
 mod tables;
 
 pub(crate) use blocks::blocks;
