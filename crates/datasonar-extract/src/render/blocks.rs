@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Page,
+    beside::{decorates, emoji, stands_apart},
     code::{language, preformatted},
     flow::notes::{Notes, leads_back},
     math::{formula, is_made_of_formula},
@@ -104,6 +105,9 @@ impl Writer<'_> {
     fn enter(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<bool, ExtractError> {
         let dom = self.page.dom;
         let tag = dom.tag(id);
+        if stands_apart(dom, id) {
+            self.text.push(' ');
+        }
         let is_free = !self.is_line() && self.open.len() < MAX_DEPTH;
         if let Some(formula) = formula(&self.page, id, budget)? {
             let stands = formula.is_block && is_free;
@@ -119,7 +123,10 @@ impl Writer<'_> {
         match tag {
             Tag::Text => self.text.push_str(dom.text(id)),
             Tag::Br => self.text.push(' '),
-            Tag::Img => self.image(id),
+            Tag::Img => match emoji(dom, id) {
+                Some(emoji) => self.text.push_str(&emoji),
+                None => self.image(id),
+            },
             Tag::Script | Tag::Rp => return Ok(false),
             Tag::Span | Tag::Div if is_made_of_formula(dom, id) => return Ok(false),
             Tag::A if leads_back(dom, id) => return Ok(false),
@@ -276,7 +283,7 @@ impl Writer<'_> {
     }
 
     fn image(&mut self, id: NodeId) {
-        if self.is_line() {
+        if self.is_line() || decorates(self.page.dom, id) {
             return;
         }
         if let Some(url) = image_source(self.page.dom, id, self.page.base) {

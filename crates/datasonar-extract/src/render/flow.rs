@@ -12,6 +12,7 @@ use notes::{Notes, leads_back};
 
 use super::{
     Page,
+    beside::{decorates, emoji, stands_apart},
     code::{language, longest_ticks, preformatted},
     escape::{Place, heading_word, markdown_url, markdown_word},
     math::is_made_of_formula,
@@ -45,7 +46,7 @@ pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result
     }
     writer.close_marks();
     if writer.ruled_at == writer.out.len() {
-        let end = writer.out.trim_end_matches(['-', '>', ' ', '\n']).len();
+        let end = writer.out.strip_suffix("---").unwrap_or(&writer.out).trim_end_matches(['>', ' ', '\n']).len();
         writer.out.truncate(end);
     }
     if !writer.out.is_empty() {
@@ -183,12 +184,15 @@ impl<'a> Writer<'a> {
     fn enter(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<bool, ExtractError> {
         let dom = self.page.dom;
         let tag = dom.tag(id);
+        self.space |= stands_apart(dom, id);
         match tag {
             Tag::Text => self.text(dom.text(id)),
             Tag::Br => self.br(),
             Tag::Hr => self.rule(),
             Tag::Img => {
-                if !self.formula(id, budget)? {
+                if let Some(emoji) = emoji(dom, id) {
+                    self.text(&emoji);
+                } else if !self.formula(id, budget)? {
                     self.image(id);
                 }
             }
@@ -208,7 +212,7 @@ impl<'a> Writer<'a> {
             Tag::Em | Tag::I => self.mark(id, "*"),
             Tag::Del | Tag::S | Tag::Strike => self.mark(id, "~~"),
             Tag::A if leads_back(dom, id) || self.note_call(id) => return Ok(false),
-            Tag::A => self.link(id),
+            Tag::A => return Ok(!self.link(id)),
             Tag::Math => return Ok(!self.formula(id, budget)?),
             Tag::Script => {
                 self.formula(id, budget)?;
@@ -567,8 +571,7 @@ impl<'a> Writer<'a> {
             return;
         }
         let dom = self.page.dom;
-        let tiny = |name| dom.attr(id, name).is_some_and(|size| matches!(size, "0" | "1" | "1px"));
-        if tiny("width") || tiny("height") {
+        if decorates(dom, id) {
             return;
         }
         let Some(url) = image_source(dom, id, self.page.base) else { return };

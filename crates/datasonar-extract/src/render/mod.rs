@@ -1,5 +1,6 @@
 //! Content → formats. Every writer walks the selected nodes once, in document order, without recursion.
 
+mod beside;
 mod blocks;
 mod code;
 mod escape;

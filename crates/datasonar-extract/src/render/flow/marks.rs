@@ -54,17 +54,38 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn link(&mut self, id: NodeId) {
+    /// Begins a link; answers whether all of it is written.
+    pub(super) fn link(&mut self, id: NodeId) -> bool {
         let within = self.marks.iter().any(|mark| mark.url.is_some());
         if !self.markdown || within || self.marks.len() >= MAX_MARKS {
-            return;
+            return false;
         }
         let href =
             self.page.dom.attr(id, "href").map(str::trim).filter(|href| !href.is_empty() && !href.starts_with('#'));
         if let Some(url) = href.and_then(|href| self.page.base.safe(href)) {
+            if let Some(address) = href.filter(|href| self.says_address(id, href, url.as_str())) {
+                let address = format!("<{address}>");
+                self.raw(&address);
+                return true;
+            }
             self.marks.push(Mark { open: "[", close: "]", url: Some(url.into()), state: State::Pending, at: 0 });
             self.undo.push((id, Undo::Mark));
         }
+        false
+    }
+
+    /// Whether a link shows its own address and no more.
+    fn says_address(&self, id: NodeId, href: &str, url: &str) -> bool {
+        let dom = self.page.dom;
+        let child = dom.node(id).first;
+        let is_plain = (href.starts_with("https://") || href.starts_with("http://"))
+            && !href.contains(|next: char| next.is_whitespace() || matches!(next, '<' | '>' | '|' | '\\' | '&' | '"'))
+            && href.is_ascii();
+        is_plain
+            && child != crate::dom::NONE
+            && dom.node(child).next == crate::dom::NONE
+            && dom.text(child) == href
+            && (url == href || url.strip_suffix('/') == Some(href))
     }
 
     /// Takes emphasis back whose end would not be read as such, because a sign stands before it and a word comes right behind.

@@ -118,7 +118,7 @@ impl Writer<'_> {
     }
 
     /// Writes a word that is markup itself.
-    fn raw(&mut self, word: &str) {
+    pub(super) fn raw(&mut self, word: &str) {
         self.begin_word();
         if self.in_cell {
             self.out.push_str(&word.replace('|', "\\|"));
