@@ -162,7 +162,7 @@ fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Resu
     let dom = dom::parse(&text, budget)?;
     let base = Base::of(&dom, url);
     let structured = StructuredData::of(&dom, budget)?;
-    let metadata = Metadata::of(&dom, &base, &structured, budget)?;
+    let metadata = Metadata::of(&dom, &base, url, &structured, budget)?;
     let selection = content::select(&dom, url, &structured, options, budget)?;
     let page = Page { dom: &dom, selection: &selection, base: &base };
     let contents = contents(&page, Some(source), &metadata, &structured, options, budget)?;
