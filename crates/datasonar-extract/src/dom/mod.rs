@@ -11,7 +11,7 @@ mod xml;
 
 pub(crate) use parse::parse;
 pub(crate) use tag::Tag;
-pub(crate) use xml::xml_text;
+pub(crate) use xml::parse_xml;
 
 /// The number of a node in its tree.
 pub(crate) type NodeId = u32;

@@ -1,11 +1,22 @@
 //! Keeping text from being taken for markup.
 
-/// Appends a word of a paragraph; `at_line_start` says whether it is the first of its line, `in_cell` whether of a table.
-pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out: &mut String) {
-    if at_line_start && escape_line_start(word, out) {
+/// Where a word stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// The first of its line.
+    pub(super) first: bool,
+    /// In a cell of a table.
+    pub(super) in_cell: bool,
+    /// On a page with formulas, which stand between dollar signs.
+    pub(super) math: bool,
+}
+
+/// Appends a word of a paragraph.
+pub(super) fn markdown_word(word: &str, place: Place, out: &mut String) {
+    if place.first && escape_line_start(word, out) {
         return;
     }
-    const MARKS: &[u8] = b"\\`*_[]<&~|";
+    const MARKS: &[u8] = b"\\`*_[]<&~|$";
     if !word.bytes().any(|byte| MARKS.contains(&byte)) {
         out.push_str(word);
         return;
@@ -27,7 +38,8 @@ pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out:
                 ampersand_ends.is_some() && next.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'#')
             }
             '~' => true,
-            '|' => in_cell,
+            '|' => place.in_cell,
+            '$' => place.math,
             _ => false,
         };
         if escape {
@@ -38,11 +50,11 @@ pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out:
 }
 
 /// Appends a word of a heading, behind its number signs: nothing begins a block there, but number signs at the end are not kept.
-pub(super) fn heading_word(word: &str, out: &mut String) {
+pub(super) fn heading_word(word: &str, place: Place, out: &mut String) {
     if word.bytes().all(|byte| byte == b'#') {
         out.push('\\');
     }
-    markdown_word(word, false, false, out);
+    markdown_word(word, Place { first: false, ..place }, out);
 }
 
 /// Escapes what would begin a block; answers whether it wrote the word.
@@ -142,7 +154,7 @@ mod tests {
             (">x", true, "\\>x"),
         ] {
             let mut out = String::new();
-            markdown_word(word, first, false, &mut out);
+            markdown_word(word, Place { first, ..Place::default() }, &mut out);
             assert_eq!(out, expected);
         }
     }

@@ -4,16 +4,18 @@
 //! and all of it is decided when the next word comes. So nothing is left dangling, and emphasis never spans paragraphs.
 
 mod marks;
-mod notes;
+pub(super) mod notes;
 mod tables;
 
 use marks::Mark;
-use notes::Notes;
+use notes::{Notes, leads_back};
 
 use super::{
     Page,
+    beside::{decorates, emoji, stands_apart},
     code::{language, longest_ticks, preformatted},
-    escape::{heading_word, markdown_url, markdown_word},
+    escape::{Place, heading_word, markdown_url, markdown_word},
+    math::is_made_of_formula,
     tables::DataTables,
 };
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     budget::Budget,
     dom::{NodeId, Tag},
     links::image_source,
-    text::{collapse, is_space},
+    text::{collapse, is_space, is_unseen},
 };
 
 /// Lists and quotes within each other that are indented, at most.
@@ -43,6 +45,10 @@ pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result
         writer.walk(root, budget)?;
     }
     writer.close_marks();
+    if writer.ruled_at == writer.out.len() {
+        let end = writer.out.strip_suffix("---").unwrap_or(&writer.out).trim_end_matches(['>', ' ', '\n']).len();
+        writer.out.truncate(end);
+    }
     if !writer.out.is_empty() {
         writer.out.push('\n');
     }
@@ -94,8 +100,14 @@ struct Writer<'a> {
     marks: Vec<Mark>,
     /// The first character of the word to be written; none if that is markup.
     next: Option<char>,
-    /// Where emphasis ended that ends in a sign.
-    closed_at: usize,
+    /// The emphasis that ended last.
+    emphasis: marks::Ended,
+    /// Where a piece of code ended that can be gone on with.
+    code_end: usize,
+    /// Where the last rule ended.
+    ruled_at: usize,
+    /// How much was written when a sign of emphasis was opened last.
+    opened: usize,
     /// The heading's number signs, to be written with its first word.
     heading: u8,
     /// Inside what must stay on one line.
@@ -127,7 +139,10 @@ impl<'a> Writer<'a> {
             bullets: Vec::new(),
             marks: Vec::new(),
             next: None,
-            closed_at: usize::MAX,
+            emphasis: marks::Ended::default(),
+            code_end: usize::MAX,
+            ruled_at: usize::MAX,
+            opened: usize::MAX,
             heading: 0,
             single_line: 0,
             in_cell: false,
@@ -169,11 +184,19 @@ impl<'a> Writer<'a> {
     fn enter(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<bool, ExtractError> {
         let dom = self.page.dom;
         let tag = dom.tag(id);
+        self.space |= stands_apart(dom, id);
         match tag {
             Tag::Text => self.text(dom.text(id)),
             Tag::Br => self.br(),
             Tag::Hr => self.rule(),
-            Tag::Img => self.image(id),
+            Tag::Img => {
+                if let Some(emoji) = emoji(dom, id) {
+                    self.text(&emoji);
+                } else if !self.formula(id, budget)? {
+                    self.image(id);
+                }
+            }
+            Tag::Span | Tag::Div if is_made_of_formula(dom, id) => return Ok(false),
             Tag::Rp => return Ok(false),
             Tag::Pre | Tag::Listing | Tag::Xmp | Tag::Plaintext if self.single_line == 0 => {
                 self.code_block(id, budget)?;
@@ -188,8 +211,8 @@ impl<'a> Writer<'a> {
             Tag::Strong | Tag::B => self.mark(id, "**"),
             Tag::Em | Tag::I => self.mark(id, "*"),
             Tag::Del | Tag::S | Tag::Strike => self.mark(id, "~~"),
-            Tag::A if self.leads_back(id) || self.note_call(id) => return Ok(false),
-            Tag::A => self.link(id),
+            Tag::A if leads_back(dom, id) || self.note_call(id) => return Ok(false),
+            Tag::A => return Ok(!self.link(id)),
             Tag::Math => return Ok(!self.formula(id, budget)?),
             Tag::Script => {
                 self.formula(id, budget)?;
@@ -309,7 +332,7 @@ impl<'a> Writer<'a> {
         let is_nested = !self.lists.is_empty() && self.page.dom.tag(self.page.dom.node(id).parent) == Tag::Li;
         self.block(if is_nested { 1 } else { 2 });
         let start = self.page.dom.attr(id, "start").and_then(|start| start.trim().parse().ok()).unwrap_or(1);
-        let next = (tag == Tag::Ol && self.markdown).then_some(start);
+        let next = (tag == Tag::Ol).then_some(start);
         let other = self.ended.is_some_and(|(ended, written, indent)| {
             let follows = written == self.out.len() && indent == self.prefix.len() && self.bullets.is_empty();
             follows && ended.next.is_some() == next.is_some() && !ended.other
@@ -330,7 +353,7 @@ impl<'a> Writer<'a> {
         }
         let marker = match self.lists.last_mut() {
             Some(List { next: Some(number), other, .. }) => {
-                let marker = format!("{number}{} ", if *other { ')' } else { '.' });
+                let marker = format!("{number}{} ", if *other && self.markdown { ')' } else { '.' });
                 *number = number.saturating_add(1).min(999_999_999);
                 marker
             }
@@ -373,10 +396,14 @@ impl<'a> Writer<'a> {
             return self.block(2);
         }
         self.block(2);
-        // Behind an item's marker, dashes would be read with it.
-        let dashes = if self.bullets.is_empty() { "---" } else { "___" };
-        self.begin_word();
-        self.out.push_str(dashes);
+        // It parts what is before from what follows: one is enough, and none at the beginning.
+        if self.out.is_empty() || self.ruled_at == self.out.len() || !self.bullets.is_empty() {
+            return;
+        }
+        self.suspend_marks();
+        self.begin_line();
+        self.out.push_str("---");
+        self.ruled_at = self.out.len();
         self.block(2);
     }
 
@@ -434,7 +461,7 @@ impl<'a> Writer<'a> {
                 rest = &rest[word..];
             }
             let spaces = rest.find(|character| !is_space(character)).unwrap_or(rest.len());
-            self.space |= spaces > 0;
+            self.space |= spaces > 0 && rest[..spaces].chars().any(|character| !is_unseen(character));
             rest = &rest[spaces..];
         }
     }
@@ -443,12 +470,16 @@ impl<'a> Writer<'a> {
         self.next = word.chars().next();
         let first = self.begin_word();
         if self.markdown && self.heading > 0 {
-            heading_word(word, &mut self.out);
+            heading_word(word, self.place(first), &mut self.out);
         } else if self.markdown {
-            markdown_word(word, first, self.in_cell, &mut self.out);
+            markdown_word(word, self.place(first), &mut self.out);
         } else {
             self.out.push_str(word);
         }
+    }
+
+    fn place(&self, first: bool) -> Place {
+        Place { first, in_cell: self.in_cell, math: self.notes.math }
     }
 
     /// Writes all that was asked for before a word; answers whether the word is the first of its line.
@@ -506,13 +537,21 @@ impl<'a> Writer<'a> {
     }
 
     fn code(&mut self, text: &str) {
+        let spaced = text.starts_with(is_space);
         let text = collapse(text);
         if text.is_empty() {
-            self.space = true;
+            self.space |= spaced;
             return;
         }
         self.begin_word();
-        // Two pieces of code side by side would be read as one.
+        // Two pieces of code side by side would be read as one, and are.
+        if self.code_end == self.out.len() && !text.contains('`') {
+            self.out.pop();
+            self.out.push_str(&if self.in_cell { text.replace('|', "\\|") } else { text });
+            self.out.push('`');
+            self.code_end = self.out.len();
+            return;
+        }
         if self.out.ends_with('`') {
             self.out.push(' ');
         }
@@ -522,6 +561,9 @@ impl<'a> Writer<'a> {
         for part in [ticks.as_str(), pad, &text, pad, &ticks] {
             self.out.push_str(part);
         }
+        if ticks.len() == 1 && pad.is_empty() {
+            self.code_end = self.out.len();
+        }
     }
 
     fn image(&mut self, id: NodeId) {
@@ -529,8 +571,7 @@ impl<'a> Writer<'a> {
             return;
         }
         let dom = self.page.dom;
-        let tiny = |name| dom.attr(id, name).is_some_and(|size| matches!(size, "0" | "1" | "1px"));
-        if tiny("width") || tiny("height") {
+        if decorates(dom, id) {
             return;
         }
         let Some(url) = image_source(dom, id, self.page.base) else { return };
@@ -541,7 +582,7 @@ impl<'a> Writer<'a> {
             if at > 0 {
                 self.out.push(' ');
             }
-            markdown_word(word, false, self.in_cell, &mut self.out);
+            markdown_word(word, self.place(false), &mut self.out);
         }
         self.out.push_str("](");
         markdown_url(url.as_str(), &mut self.out);
