@@ -5,14 +5,16 @@ pub(super) mod chart;
 mod failure;
 mod form;
 pub(super) mod guard;
+mod live;
 mod page;
 mod query;
 mod say;
 mod viewer;
 
-pub(super) use failure::{Failure, sentence};
+pub(super) use failure::{Failure, dress, sentence};
 pub(super) use form::{Form, Upload, fields};
+pub(super) use live::{News, live};
 pub(super) use page::{Chrome, Section, download, frame_page, page, redirect, redirect_with};
 pub(super) use query::Queried;
 pub(super) use say::{When, bytes, count, duration_ms, exact, percent};
-pub(super) use viewer::{SESSION, Viewer, cookie, session_cookie};
+pub(super) use viewer::{SESSION, Viewer, cookie, session_cookie, theme};

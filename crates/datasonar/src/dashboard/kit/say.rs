@@ -10,6 +10,7 @@ use jiff::Timestamp;
 pub(in crate::dashboard) struct When {
     time: Timestamp,
     now: Timestamp,
+    is_countdown: bool,
 }
 
 impl HtmlSafe for When {}
@@ -17,14 +18,23 @@ impl HtmlSafe for When {}
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (machine, exact) = (format!("{:.3}", self.time), exact(self.time));
-        write!(f, r#"<time datetime="{machine}" title="{exact}">{}</time>"#, relative(self.time, self.now))
+        let (mark, text) = match self.is_countdown {
+            true => (" data-countdown", countdown(self.time, self.now)),
+            false => ("", relative(self.time, self.now)),
+        };
+        write!(f, r#"<time datetime="{machine}" title="{exact}"{mark}>{text}</time>"#)
     }
 }
 
 impl When {
     /// A time that has passed or is to come.
     pub(in crate::dashboard) fn new(time: Timestamp, now: Timestamp) -> Self {
-        Self { time, now }
+        Self { time, now, is_countdown: false }
+    }
+
+    /// How long it is until a time, to the second.
+    pub(in crate::dashboard) fn until(time: Timestamp, now: Timestamp) -> Self {
+        Self { time, now, is_countdown: true }
     }
 }
 
@@ -46,6 +56,12 @@ fn relative(time: Timestamp, now: Timestamp) -> String {
         _ => format!("{} d", seconds / 86_400),
     };
     if is_past { format!("{amount} ago") } else { format!("in {amount}") }
+}
+
+/// `23 h 59 min 05 s`.
+fn countdown(time: Timestamp, now: Timestamp) -> String {
+    let seconds = (time.as_millisecond() - now.as_millisecond()).max(0) / 1000;
+    format!("{} h {:02} min {:02} s", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// `1,234,567`.
@@ -135,6 +151,8 @@ mod tests {
         assert_eq!(exact(now), "24 Nov 2026, 03:12:35.120 UTC");
         let element = When::new(at(-60), now).to_string();
         assert!(element.contains(r#"datetime="2026-11-24T03:11:35.120Z""#), "{element}");
+        let left = [-5, 0, 65, 86_400].map(|seconds| countdown(at(seconds), now));
+        assert_eq!(left, ["0 h 00 min 00 s", "0 h 00 min 00 s", "0 h 01 min 05 s", "24 h 00 min 00 s"]);
     }
 
     #[test]
