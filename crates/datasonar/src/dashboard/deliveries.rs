@@ -59,7 +59,7 @@ impl Row {
     }
 
     pub(super) fn id_end(&self) -> String {
-        self.delivery.id.to_string()[24..].to_owned()
+        self.delivery.id.to_string()[28..].to_owned()
     }
 }
 
@@ -239,7 +239,7 @@ struct DeliveryPage {
 
 impl DeliveryPage {
     fn id_end(&self) -> String {
-        self.delivery.id.to_string()[24..].to_owned()
+        self.delivery.id.to_string()[28..].to_owned()
     }
 }
 

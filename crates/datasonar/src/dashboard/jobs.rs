@@ -110,7 +110,33 @@ impl Row {
     }
 
     pub(super) fn id_end(&self) -> String {
-        self.job.id.to_string()[24..].to_owned()
+        end_of(self.job.id)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        name_of(self.job.kind)
+    }
+
+    /// What tells it from others of its kind: where a crawl begins, or who is called back.
+    fn about(&self) -> Option<String> {
+        let start = || serde_json::from_str::<JobOptions>(&self.job.options).ok()?.crawl.map(|crawl| crawl.start);
+        let is_crawl = self.job.kind == JobKind::Crawl;
+        is_crawl.then(start).flatten().or_else(|| self.job.webhook_url.clone())
+    }
+}
+
+/// Enough of an id to tell it from its neighbours.
+fn end_of(id: JobId) -> String {
+    id.to_string()[28..].to_owned()
+}
+
+/// A kind of jobs, as a heading.
+fn name_of(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Scrape => "Scrape",
+        JobKind::Batch => "Batch",
+        JobKind::Crawl => "Crawl",
+        JobKind::Test => "Test event",
     }
 }
 
@@ -240,7 +266,9 @@ impl Progress {
         let a_minute = done.saturating_mul(60_000) / ms;
         let left = (job.kind != JobKind::Crawl && !job.status.has_ended() && done > 0)
             .then(|| duration_ms(ms.saturating_mul(job.total.saturating_sub(done)) / done));
-        Self { row, rate: count(a_minute), left }
+        // Of a moment, nothing can be told.
+        let rate = if ms < 1_000 { "–".to_owned() } else { count(a_minute) };
+        Self { row, rate, left }
     }
 }
 
@@ -263,18 +291,12 @@ struct JobPage {
 }
 
 impl JobPage {
-    /// Its kind, as a heading.
     fn name(&self) -> &'static str {
-        match self.job.kind {
-            JobKind::Scrape => "Scrape",
-            JobKind::Batch => "Batch",
-            JobKind::Crawl => "Crawl",
-            JobKind::Test => "Test event",
-        }
+        name_of(self.job.kind)
     }
 
     fn id_end(&self) -> String {
-        self.job.id.to_string()[24..].to_owned()
+        end_of(self.job.id)
     }
 }
 
@@ -312,7 +334,11 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
 }
 
 async fn show(

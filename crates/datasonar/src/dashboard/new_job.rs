@@ -212,7 +212,7 @@ async fn create(State(app): State<App>, Upload { viewer, parts }: Upload) -> Res
     }
     let told = |errors: Vec<crate::scrape::FieldError>| {
         let all: Vec<String> =
-            errors.iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
+            errors.iter().map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
         format!("{}.", all.join("; "))
     };
     let new = if let Some(file) = file.filter(|_| values.kind() == JobKind::Batch) {

@@ -183,8 +183,10 @@ impl SchedulePage {
         value.as_deref().unwrap_or_default()
     }
 
-    fn exactly(&self, time: &Timestamp) -> String {
-        exact(*time)
+    /// A time on the schedule's own clocks.
+    fn local(&self, time: &Timestamp) -> String {
+        let zone = self.typed.timezone.as_deref().map(str::trim).filter(|zone| !zone.is_empty()).unwrap_or("UTC");
+        time.in_tz(zone).map_or_else(|_| exact(*time), |time| time.strftime("%a %-d %b %Y, %H:%M:%S").to_string())
     }
 }
 
@@ -230,7 +232,7 @@ fn told(error: SchedulesError) -> Result<String, Failure> {
         SchedulesError::Fields(errors) => {
             let all: Vec<String> = errors
                 .iter()
-                .map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail))
+                .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail))
                 .collect();
             Ok(format!("{}.", all.join("; ")))
         }

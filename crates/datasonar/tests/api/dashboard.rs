@@ -442,7 +442,7 @@ async fn schedules_are_made_changed_and_run() {
     };
     let with_job = |cron: &'static str| fields(cron).into_iter().chain([("job", &*job)]).collect::<Vec<_>>();
     let wrong = browser.post("/production/schedules", &with_job("never")).await.is(422).html();
-    assert!(wrong.contains("cron ") && wrong.contains("Nightly &#60;b&#62;"), "{wrong}");
+    assert!(wrong.contains("cron: ") && wrong.contains("Nightly &#60;b&#62;"), "{wrong}");
     let made = browser.post("/production/schedules", &with_job("30 2 * * *")).await.is(303);
     let path = made.header("location").to_owned();
     let html = browser.get(&path).await.is(200).html();

@@ -24,7 +24,8 @@ async function crawl(page, start) {
   for (const [, href] of kinds) {
     const answer = await page.context().request.get(href);
     if (!answer.headers()['content-type']?.includes('text/html')) { kinds.set(kind(href), null); continue; }
-    const hrefs = [...(await answer.text()).matchAll(/href="([^"#]+)"/g)].map(([, text]) => new URL(text.replaceAll('&#38;', '&').replaceAll('&amp;', '&'), href).href);
+    const texts = [...(await answer.text()).matchAll(/href="([^"]+)"/g)].map(([, text]) => text.replace(/&#(\d+);/g, (_, code) => String.fromCodePoint(code)));
+    const hrefs = texts.map((text) => new URL(text.split('#')[0], href).href);
     for (const next of hrefs) {
       const isPage = next.startsWith(new URL(start).origin + new URL(start).pathname) && !/\.jsonl?$|\/payload$|\/frame\//.test(next);
       if (isPage && !kinds.has(kind(next))) kinds.set(kind(next), next);

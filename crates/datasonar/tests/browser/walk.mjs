@@ -188,6 +188,7 @@ await run(async (browser, wrong) => {
 
   // The theme is kept.
   await menu(page, 'Overview');
+  await page.locator('details.menu summary').click();
   await page.getByLabel('Theme').selectOption('dark');
   if (!isScripted) await page.getByRole('button', { name: 'Set' }).click();
   await page.goto('/production');

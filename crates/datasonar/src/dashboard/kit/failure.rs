@@ -110,7 +110,7 @@ impl From<ResultsError> for Failure {
 impl From<Vec<FieldError>> for Failure {
     fn from(errors: Vec<FieldError>) -> Self {
         let all: Vec<String> =
-            errors.iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
+            errors.iter().map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
         Self::invalid(all.join("; "))
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers and times as people read them. Times are relative, with the exact one in the element's title and for machines in `datetime`.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
@@ -105,6 +105,16 @@ pub(in crate::dashboard) fn duration_ms(ms: u64) -> String {
     }
 }
 
+/// `14 days`, `12 hours`, `90 minutes`: a setting as people say it.
+pub(in crate::dashboard) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let whole = units.into_iter().find(|(length, _)| seconds >= *length && seconds.is_multiple_of(*length));
+    let (length, name) = whole.unwrap_or((1, "second"));
+    let number = seconds / length;
+    format!("{} {name}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// `99.5 %`, never rounded up to all or down to none; `–` of nothing.
 pub(in crate::dashboard) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -153,6 +163,12 @@ mod tests {
         assert!(element.contains(r#"datetime="2026-11-24T03:11:35.120Z""#), "{element}");
         let left = [-5, 0, 65, 86_400].map(|seconds| countdown(at(seconds), now));
         assert_eq!(left, ["0 h 00 min 00 s", "0 h 00 min 00 s", "0 h 01 min 05 s", "24 h 00 min 00 s"]);
+    }
+
+    #[test]
+    fn settings_are_told_in_the_unit_that_they_are_whole_in() {
+        let spans = [86_400 * 14, 86_400, 3_600 * 12, 90 * 60, 61, 0].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["14 days", "1 day", "12 hours", "90 minutes", "61 seconds", "0 seconds"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{Tab, tabs};
 use crate::{
     app::App,
     crypto::sha256,
-    dashboard::kit::{Chrome, Failure, Form, Viewer, count, page, redirect, redirect_with, sentence},
+    dashboard::kit::{Chrome, Failure, Form, Viewer, count, page, redirect, redirect_with, sentence, span},
     people::NewPasswordError,
 };
 
@@ -69,8 +69,8 @@ async fn draw(app: &App, viewer: &Viewer, wrong: Option<String>) -> Result<Respo
         tabs: tabs(viewer, "Profile"),
         sessions,
         wrong,
-        lifetime: humantime::format_duration(app.settings.session_lifetime).to_string(),
-        idle: humantime::format_duration(app.settings.session_idle).to_string(),
+        lifetime: span(app.settings.session_lifetime),
+        idle: span(app.settings.session_idle),
     })?;
     Ok(if is_wrong { (StatusCode::UNPROCESSABLE_ENTITY, drawn).into_response() } else { drawn })
 }
