@@ -394,7 +394,7 @@ impl Server {
 
     /// Answers calls: what listens hands them to it.
     pub fn router(&self) -> Router {
-        api::router(self.app.clone(), dashboard::routes())
+        api::router(self.app.clone(), dashboard::routes(&self.app))
     }
 
     /// Where keys are looked at: writes when they were used.

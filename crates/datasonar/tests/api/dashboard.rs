@@ -181,6 +181,17 @@ async fn one_signs_in_and_out() {
     }
     assert_eq!(browser.get("/").await.is(303).header("location"), "/production");
 
+    // What is not there is said within the dashboard to whoever is in it, and leads back.
+    let nothing = browser.get("/sandbox/nowhere").await.is(404).html();
+    assert!(nothing.contains("Nothing here") && nothing.contains("Sandbox: trials only"), "{nothing}");
+    assert!(!Browser::new(&server).get("/sandbox/nowhere").await.is(404).html().contains("Sandbox"));
+    let csrf = browser.csrf().await;
+    let from = [("referer", &*format!("{}/production/settings/webhooks?language=go", server.url))];
+    let fields = form(&[("csrf", &csrf), ("webhook_url", "http://a/")]);
+    let wrong =
+        browser.send(Method::POST, "/production/settings/webhooks/test", &from, Some(fields)).await.is(422).html();
+    assert!(wrong.contains(r#"href="/production/settings/webhooks?language=go">Back"#), "{wrong}");
+
     browser.post("/sign-out", &[]).await.is(303);
     let asked = browser.get("/sandbox/jobs?status=failed").await.is(303);
     let door = asked.header("location");
@@ -392,7 +403,8 @@ async fn a_dead_letter_is_replayed_with_one_click() {
     let shown = browser.get(&path).await.is(200).html();
     assert!(shown.contains("answered 503") && shown.contains("webhook-signature"), "{shown}");
     browser.post(&format!("{path}/replay"), &[]).await.is(303);
-    until("it to arrive", async || browser.get(&path).await.html().contains("6. answered 200").then_some(())).await;
+    until("it to arrive", async || browser.get(&path).await.html().contains("6</span> answered 200").then_some(()))
+        .await;
     let payload = browser.get(&format!("{path}/payload")).await.is(200);
     assert!(
         payload.header("content-disposition").starts_with("attachment") && payload.html().starts_with("{\"job_id\"")
@@ -415,6 +427,14 @@ async fn schedules_are_made_changed_and_run() {
     let pages = site(1).await;
     let browser = Browser::signed_in(&server).await;
     browser.get("/production/schedules/new").await.is(200);
+    // What would be is shown, and nothing made.
+    let fields = [("name", "n"), ("cron", "15 4 * * 1"), ("preview", "1")];
+    let would = browser.post("/production/schedules", &fields).await.is(200).html();
+    assert!(would.contains("04:15") && would.matches("<li>").count() == 5, "{would}");
+    assert!(browser.get("/production/schedules").await.is(200).html().contains("Nothing runs by itself yet"));
+    let fields = [("kind", "crawl"), ("url", "https://a.example/"), ("max_pages", "7"), ("schedule", "1")];
+    let of_a_job = browser.upload("/production/jobs/new", &fields, None).await.is(200).html();
+    assert!(of_a_job.contains("Make the schedule") && of_a_job.contains("&#34;max_pages&#34;: 7"), "{of_a_job}");
     let job = json!({"kind": "scrape", "url": pages.urls().next().unwrap()}).to_string();
     let fields = |cron: &'static str| {
         let (name, zone) = (("name", "Nightly <b>"), ("timezone", "Europe/Berlin"));
@@ -422,7 +442,7 @@ async fn schedules_are_made_changed_and_run() {
     };
     let with_job = |cron: &'static str| fields(cron).into_iter().chain([("job", &*job)]).collect::<Vec<_>>();
     let wrong = browser.post("/production/schedules", &with_job("never")).await.is(422).html();
-    assert!(wrong.contains("cron ") && wrong.contains("Nightly &#60;b&#62;"), "{wrong}");
+    assert!(wrong.contains("cron: ") && wrong.contains("Nightly &#60;b&#62;"), "{wrong}");
     let made = browser.post("/production/schedules", &with_job("30 2 * * *")).await.is(303);
     let path = made.header("location").to_owned();
     let html = browser.get(&path).await.is(200).html();
@@ -489,6 +509,17 @@ async fn settings_rotate_secrets_make_keys_and_invite() {
     bob.post("/production/settings/profile", &changed).await.is(303);
     bob.post("/production/settings/profile", &changed).await.is(422);
     bob.get("/production/settings/usage").await.is(200);
+    // Signed out everywhere, and here.
+    let fields = form(&[("email", "bob@example.com"), ("password", "another battery")]);
+    let mut elsewhere = Browser::new(&server);
+    let welcome = elsewhere.send(Method::POST, "/sign-in", &[], Some(fields.clone())).await.is(303);
+    elsewhere.take_session(&welcome);
+    assert!(bob.get("/production/settings/profile").await.is(200).html().contains("another browser"));
+    elsewhere.post("/production/settings/profile/sign-out-everywhere", &[]).await.is(303);
+    bob.get("/production").await.is(303);
+    elsewhere.get("/production").await.is(303);
+    let welcome = bob.send(Method::POST, "/sign-in", &[], Some(fields)).await.is(303);
+    bob.take_session(&welcome);
     let members = browser.get("/production/settings/members").await.is(200).html();
     let user = members.split("bob@example.com").nth(1).unwrap().split_once(r#"name="user" value=""#).unwrap().1;
     browser.post("/production/settings/members/remove", &[("user", &user[..36])]).await.is(303);

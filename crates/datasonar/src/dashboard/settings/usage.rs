@@ -7,7 +7,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{Tab, tabs};
 use crate::{
     app::App,
-    dashboard::kit::{Chrome, Failure, Viewer, count, duration_ms, page, percent},
+    dashboard::kit::{Chrome, Failure, Viewer, count, duration_ms, page, percent, span},
 };
 
 pub(super) fn routes() -> Router<App> {
@@ -54,14 +54,13 @@ async fn show(State(app): State<App>, viewer: Viewer) -> Result<Response, Failur
             average: usage.time_ms.checked_div(usage.pages).map_or_else(|| "–".to_owned(), duration_ms),
         });
     }
-    let days = |time: std::time::Duration| humantime::format_duration(time).to_string();
     page(&UsagePage {
         chrome: super::chrome(&viewer, "Usage"),
         tabs: tabs(&viewer, "Usage"),
         plan: account.plan,
         email: account.email,
         lines,
-        results_kept: days(app.settings.result_retention),
-        logs_kept: days(app.settings.log_retention),
+        results_kept: span(app.settings.result_retention),
+        logs_kept: span(app.settings.log_retention),
     })
 }
