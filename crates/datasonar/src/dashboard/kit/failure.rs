@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
-use datasonar_store::StoreError;
+use datasonar_store::{LimitReached, StoreError};
 
 use super::super::assets;
 use crate::{
@@ -30,6 +30,8 @@ pub(in crate::dashboard) enum Failure {
     OwnersOnly,
     /// It cannot be done; the text says why, for people.
     Refused(StatusCode, String),
+    /// It is more than the account's plan allows.
+    Limited(LimitReached),
     /// A failure of ours; the reason is in the log.
     Internal,
 }
@@ -65,6 +67,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::NotFound => Self::NotFound("page"),
             StoreError::Conflict(why) => Self::conflict(why),
+            StoreError::LimitReached(reached) => Self::Limited(reached),
             StoreError::Unavailable(why) => {
                 tracing::warn!(why, "the store is unavailable");
                 let told = "The store is unavailable for the moment. Nothing is lost; try again soon.";
@@ -153,6 +156,10 @@ impl IntoResponse for Failure {
                 (StatusCode::FORBIDDEN, "For owners only", "Ask an owner of this account to do it.".to_owned())
             }
             Self::Refused(status, why) => (*status, "That did not work", sentence(why)),
+            Self::Limited(reached) => {
+                let text = format!("{} Settings → Usage shows what is left.", sentence(&reached.to_string()));
+                (StatusCode::TOO_MANY_REQUESTS, "More than your plan allows", text)
+            }
             Self::Internal => {
                 let text = "Something of ours broke. The server's log says what; your data is safe.";
                 (StatusCode::INTERNAL_SERVER_ERROR, "Our fault", text.to_owned())
@@ -161,8 +168,12 @@ impl IntoResponse for Failure {
         let page = FailurePage { style: assets::style(), icon: assets::icon(), title, text: &text };
         let html = page.render().unwrap_or_else(|_| title.to_owned());
         let mut response = (status, Html(html)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        let retry_after = match &self {
+            Self::Limited(reached) => Some(reached.retry_after.as_secs().saturating_add(1)),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
