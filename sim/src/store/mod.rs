@@ -183,3 +183,14 @@ faulty! {
     forget_failures(subject: Subject) -> ();
     delete_expired_people(expiry: PeopleExpiry, limit: u32) -> u64;
 }
+
+faulty! {
+    Accounts:
+    create_account(new: NewAccount) -> ();
+    accounts(after: Option<AccountId>, limit: u32) -> Vec<Account>;
+    account_by_email(email: String) -> Option<Account>;
+    set_plan(account: AccountId, plan: String) -> ();
+    take_requests(take: TakeRequests) -> TakenRequests;
+    charge_pages(scope: Scope, pages: u64, allowance: Allowance, now: Timestamp) -> ();
+    spent(scope: Scope, since: Timestamp) -> Spent;
+}

@@ -82,8 +82,9 @@ struct To {
 
 /// Where to go after signing in: a path of ours, never another site.
 fn back(to: &str) -> &str {
-    let is_ours = to.starts_with('/') && !to.starts_with("//") && !to.contains(['\\', '\r', '\n']);
-    if is_ours { to } else { "/" }
+    let is_ours = to.starts_with('/') && !to.starts_with("//");
+    let is_plain = to.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_ours && is_plain { to } else { "/" }
 }
 
 async fn show(State(app): State<App>, Query(To { to }): Query<To>, headers: HeaderMap) -> Result<Response, Failure> {
@@ -247,6 +248,7 @@ mod tests {
             ("//evil.example/", "/"),
             ("/\\evil.example", "/"),
             ("/a\r\nset-cookie: b", "/"),
+            ("/\u{202e}", "/"),
         ] {
             assert_eq!(back(to), goes, "{to}");
         }

@@ -11,58 +11,67 @@ use serde_json::json;
 
 use super::server::{Reply, Server, Setup, clock, site, until};
 
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 /// A browser: it keeps one cookie, and follows no redirect by itself.
-struct Browser {
+pub(super) struct Browser {
     base: String,
     client: Client,
     session: Option<String>,
 }
 
 /// What a browser is shown.
-struct Shown {
-    status: StatusCode,
+pub(super) struct Shown {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 impl Shown {
-    fn html(&self) -> String {
+    pub(super) fn html(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn cookies(&self) -> String {
+    pub(super) fn cookies(&self) -> String {
         self.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>().join("\n")
     }
 
-    fn is(self, status: u16) -> Self {
+    pub(super) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.html());
         self
     }
 }
 
 impl Browser {
-    fn new(server: &Server) -> Self {
+    pub(super) fn new(server: &Server) -> Self {
         let client = Client::new(ClientOptions::new(AddressPolicy::unrestricted())).unwrap();
         Self { base: server.url.clone(), client, session: None }
     }
 
     /// One that has followed the first start's link.
-    async fn signed_in(server: &Server) -> Self {
-        let mut browser = Self::new(server);
+    pub(super) async fn signed_in(server: &Server) -> Self {
         let link = server.running.first_keys.clone().unwrap().sign_in_link;
-        let path = link.strip_prefix(&server.url).unwrap();
+        Self::through(server, &link, "ada@example.com").await
+    }
+
+    /// One that has followed a link.
+    pub(super) async fn through(server: &Server, link: &str, email: &str) -> Self {
+        let mut browser = Self::new(server);
+        let path = &link[link.find("/sign-in/link/").unwrap()..];
         assert!(browser.get(path).await.is(200).html().contains("Welcome"));
-        let shown = browser
-            .send(Method::POST, path, &[], Some(form(&[("email", "ada@example.com"), ("password", PASSWORD)])))
-            .await;
+        let fields = form(&[("email", email), ("password", PASSWORD)]);
+        let shown = browser.send(Method::POST, path, &[], Some(fields)).await;
         browser.take_session(&shown.is(303));
         browser
+    }
+
+    /// The cookie that it has.
+    pub(super) fn cookie(&self) -> &str {
+        self.session.as_deref().unwrap()
     }
 
     fn take_session(&mut self, shown: &Shown) {
@@ -75,7 +84,7 @@ impl Browser {
         self.session = Some(cookie.split(';').next().unwrap().to_owned());
     }
 
-    async fn send(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Option<Vec<u8>>) -> Shown {
+    pub(super) async fn send(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Option<Vec<u8>>) -> Shown {
         let mut all = HeaderMap::new();
         if let Some(session) = &self.session {
             all.insert("cookie", session.parse().unwrap());
@@ -93,25 +102,25 @@ impl Browser {
         Shown { status: head.status, headers: head.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Shown {
+    pub(super) async fn get(&self, path: &str) -> Shown {
         self.send(Method::GET, path, &[], None).await
     }
 
     /// The token of this session's forms, as any page has it.
-    async fn csrf(&self) -> String {
+    pub(super) async fn csrf(&self) -> String {
         let html = self.get("/production").await.is(200).html();
         html.split_once(r#"name="csrf" value=""#).unwrap().1.split_once('"').unwrap().0.to_owned()
     }
 
     /// Sends a form of a page.
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Shown {
+    pub(super) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Shown {
         let csrf = self.csrf().await;
         let fields: Vec<_> = [("csrf", &*csrf)].into_iter().chain(fields.iter().copied()).collect();
         self.send(Method::POST, path, &[], Some(form(&fields))).await
     }
 
     /// Sends a form with a file.
-    async fn upload(&self, path: &str, fields: &[(&str, &str)], file: Option<&str>) -> Shown {
+    pub(super) async fn upload(&self, path: &str, fields: &[(&str, &str)], file: Option<&str>) -> Shown {
         let csrf = self.csrf().await;
         let mut body = String::new();
         for (name, value) in [("csrf", &*csrf)].into_iter().chain(fields.iter().copied()) {
@@ -128,7 +137,7 @@ impl Browser {
     }
 }
 
-fn form(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn form(fields: &[(&str, &str)]) -> Vec<u8> {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes()
 }
 
@@ -142,6 +151,10 @@ fn routes() -> BTreeSet<(String, bool)> {
                 continue;
             }
             let text: String = fs::read_to_string(&path).unwrap().split_whitespace().collect();
+            // A route that is put together otherwise would escape.
+            let (all, named) = (text.matches(".route(").count(), text.matches(".route(\"").count());
+            let (nested, is_root) = (text.matches(".nest(").count(), path.ends_with("dashboard/mod.rs"));
+            assert_eq!((all - named, nested), if is_root { (1, 1) } else { (0, 0) }, "{}", path.display());
             for route in text.split(".route(\"").skip(1) {
                 let (path, rest) = route.split_once('"').unwrap();
                 let methods = rest.split(".route(").next().unwrap();
@@ -150,6 +163,10 @@ fn routes() -> BTreeSet<(String, bool)> {
                         found.insert((path.to_owned(), is_get));
                     }
                 }
+                let others = ["any(", "on(", "put(", "patch(", "delete(", "head(", "_service("];
+                let known = methods.split([',', ')', '(', '.']).any(|word| matches!(word, "get" | "post"));
+                let other = others.iter().find(|other| methods.starts_with(&format!(",{other}")));
+                assert!(known && other.is_none(), "{path} takes methods that are not known here: {methods}");
             }
         }
     }
@@ -160,7 +177,7 @@ fn routes() -> BTreeSet<(String, bool)> {
 }
 
 /// Those that belong to an environment.
-fn environment_routes() -> impl Iterator<Item = (String, bool)> {
+pub(super) fn environment_routes() -> impl Iterator<Item = (String, bool)> {
     let outside = ["/sign-in", "/sign-out", "/theme", "/assets", "/{environment}/"];
     routes().into_iter().filter(move |(path, _)| path != "/" && !outside.iter().any(|prefix| path.starts_with(prefix)))
 }

@@ -14,12 +14,15 @@ mod description;
 #[path = "../support/generated.rs"]
 mod generated;
 mod hostile;
+mod hostile_pages;
+mod isolation;
 mod jobs;
 mod listening;
 mod members;
 mod operation;
 mod outage;
 mod payloads;
+mod plans;
 mod replays;
 mod restart;
 mod retention;

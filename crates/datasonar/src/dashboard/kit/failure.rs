@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
-use datasonar_store::{Environment, StoreError};
+use datasonar_store::{Environment, LimitReached, StoreError};
 
 use super::{super::assets, Chrome, Section, Viewer, viewer};
 use crate::{
@@ -34,6 +34,8 @@ pub(in crate::dashboard) enum Failure {
     OwnersOnly,
     /// It cannot be done; the text says why, for people.
     Refused(StatusCode, String),
+    /// It is more than the account's plan allows.
+    Limited(LimitReached),
     /// A failure of ours; the reason is in the log.
     Internal,
 }
@@ -69,6 +71,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::NotFound => Self::NotFound("page"),
             StoreError::Conflict(why) => Self::conflict(why),
+            StoreError::LimitReached(reached) => Self::Limited(reached),
             StoreError::Unavailable(why) => {
                 tracing::warn!(why, "the store is unavailable");
                 let told = "The store is unavailable for the moment. Nothing is lost; try again soon.";
@@ -155,14 +158,22 @@ impl IntoResponse for Failure {
                 (StatusCode::FORBIDDEN, "For owners only", "Ask an owner of this account to do it.".to_owned())
             }
             Self::Refused(status, why) => (*status, "That did not work", sentence(why)),
+            Self::Limited(reached) => {
+                let text = format!("{} Settings → Usage shows what is left.", sentence(&reached.to_string()));
+                (StatusCode::TOO_MANY_REQUESTS, "More than your plan allows", text)
+            }
             Self::Internal => {
                 let text = "Something of ours broke. The server's log says what; your data is safe.";
                 (StatusCode::INTERNAL_SERVER_ERROR, "Our fault", text.to_owned())
             }
         };
         let mut response = status.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        let retry_after = match &self {
+            Self::Limited(reached) => Some(reached.retry_after.as_secs().saturating_add(1)),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(Told { title, text });
         response
