@@ -43,7 +43,7 @@ impl Things {
 
 /// Makes one of everything in the production environment of the built-in account.
 async fn things(server: &Server, browser: &Browser, endpoint: &str) -> Things {
-    let pages = site(1).await;
+    let pages = site(2).await;
     let url = pages.quick_url();
     let made = |answer: Value, name: &str| answer[name].as_str().unwrap().to_owned();
     let job = server.queue("/v1/scrape/async", &json!({"url": url, "webhook_url": endpoint})).await;
