@@ -20,8 +20,8 @@ use datasonar::{
 };
 use datasonar_net::AddressPolicy;
 use datasonar_store::{
-    Account, AccountId, ClaimTasks, DeliveryId, Discovery, Environment, FinishTask, Job, JobKind, ProcessId, Scope, Setup, Store,
-    WholeStore,
+    Account, AccountId, ClaimTasks, DeliveryId, Discovery, Environment, FinishTask, Job, JobKind, ProcessId, Scope,
+    Setup, Store, WholeStore,
     sqlite::{SqliteStore, Threading},
 };
 use futures::TryStreamExt;

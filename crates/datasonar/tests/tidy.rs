@@ -28,7 +28,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("people", &["clock", "crypto"]),
     ("schedules", &["clock", "jobs", "scrape", "wake"]),
     ("key_uses", &["clock"]),
-    ("roles", &["blobs", "clock", "cpu", "crawl", "fetch", "jobs", "people", "plans", "schedules", "scrape", "wake", "webhook"]),
+    (
+        "roles",
+        &[
+            "blobs",
+            "clock",
+            "cpu",
+            "crawl",
+            "fetch",
+            "jobs",
+            "people",
+            "plans",
+            "schedules",
+            "scrape",
+            "wake",
+            "webhook",
+        ],
+    ),
     (
         "app",
         &[
@@ -69,7 +85,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "webhook",
         ],
     ),
-    ("dashboard", &["app", "clock", "config", "crypto", "jobs", "people", "plans", "schedules", "scrape", "wake", "webhook"]),
+    (
+        "dashboard",
+        &["app", "clock", "config", "crypto", "jobs", "people", "plans", "schedules", "scrape", "wake", "webhook"],
+    ),
     (
         "serve",
         &[

@@ -104,8 +104,14 @@ pub async fn the_same_key_is_refused(store: Tested) {
 pub async fn usage_sums_days_and_scopes(store: Tested) {
     const DAY: i64 = 86_400;
     let scope = scope();
-    let sample =
-        |scope, seconds, pages| UsageSample { scope, at: at(seconds), pages, succeeded: pages / 2, time_ms: 5, is_charged: false };
+    let sample = |scope, seconds, pages| UsageSample {
+        scope,
+        at: at(seconds),
+        pages,
+        succeeded: pages / 2,
+        time_ms: 5,
+        is_charged: false,
+    };
     store
         .record_usage(vec![
             sample(scope, 0, 1),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::accounts::set_up;
 use super::samples::*;
 use crate::{
-    Account, AccountId, Allowance, Finish, FinishTask, JobId, JobStatus, Limit, LimitReached, NewAccount, NewJob,
-    Page, PageAllowance, PageErrors, RunDecision, RunOutcome, RunSchedule, RunTrigger, Scope, Spent, StoreError,
-    Submission, TakeRequests, TakenRequests, UsageSample,
+    Account, AccountId, Allowance, Finish, FinishTask, JobId, JobStatus, Limit, LimitReached, NewAccount, NewJob, Page,
+    PageAllowance, PageErrors, RunDecision, RunOutcome, RunSchedule, RunTrigger, Scope, Spent, StoreError, Submission,
+    TakeRequests, TakenRequests, UsageSample,
 };
 
 const DAY: i64 = 86_400;
@@ -114,9 +114,9 @@ pub async fn parallel_takers_share_a_minute(store: Tested) {
     let scope = scope();
     let takers = (0..40).map(|_| {
         let store = store.clone();
-        tokio::spawn(
-            async move { store.take_requests(TakeRequests { scope, minute: 1, most: 50, wanted: 3 }).await.unwrap() },
-        )
+        tokio::spawn(async move {
+            store.take_requests(TakeRequests { scope, minute: 1, most: 50, wanted: 3 }).await.unwrap()
+        })
     });
     let mut granted = 0;
     for taker in takers.collect::<Vec<_>>() {
@@ -136,9 +136,9 @@ pub async fn pages_are_charged_before_they_are_asked_for(store: Tested) {
     let used = store.usage(scope, at(0)).await.unwrap();
     assert_eq!((used.pages, used.succeeded, used.time_ms), (7, 6, 9));
     let activity = store.activity(scope, at(0), at(600), 600_000).await.unwrap();
-    let pages = activity.iter().fold((0, 0), |sum, bucket| {
-        (sum.0 + bucket.counts.pages, sum.1 + bucket.counts.pages_succeeded)
-    });
+    let pages = activity
+        .iter()
+        .fold((0, 0), |sum, bucket| (sum.0 + bucket.counts.pages, sum.1 + bucket.counts.pages_succeeded));
     assert_eq!(pages, (7, 6), "what happened has them all the same");
     let Err(StoreError::LimitReached(reached)) = charge(scope, 4).await else { panic!("there are 3 left") };
     assert_eq!(

@@ -115,8 +115,7 @@ fn take_requests(connection: &Connection, take: TakeRequests) -> Result<TakenReq
         ON CONFLICT (account, environment) DO UPDATE SET minute = excluded.minute, taken = excluded.taken";
     let TakeRequests { scope, minute, most, wanted } = take;
     let read = |row: &Row| Ok((row.get::<_, i64>("minute")?, unsigned(row, "taken")?));
-    let found =
-        connection.prepare(SELECT).query_row(params![scope.account, scope.environment], read).optional()?;
+    let found = connection.prepare(SELECT).query_row(params![scope.account, scope.environment], read).optional()?;
     let (minute, taken) = match found {
         Some((latest, taken)) if latest >= minute => (latest, taken),
         _ => (minute, 0),

@@ -97,7 +97,10 @@ fn questions(asked: &Asked) -> Vec<(String, Ask)> {
     add("a delivery", Box::new(move |c| known(deliveries::delivery(c, scope, DeliveryId(job.0)))));
     add("attempts of a delivery", Box::new(move |c| known(attempts::attempts(c, scope, DeliveryId(job.0)))));
     add("a schedule", Box::new(move |c| known(schedules::schedule(c, scope, schedule))));
-    add("runs of a schedule", Box::new(move |c| known(schedules::runs(c, scope, schedule, Page { limit: 50, before: None }))));
+    add(
+        "runs of a schedule",
+        Box::new(move |c| known(schedules::runs(c, scope, schedule, Page { limit: 50, before: None }))),
+    );
     add("bulk replays", Box::new(move |c| bulk::replays(c, scope, Page { limit: 50, before: None }).map(drop)));
     for selected in [None, Some(endpoint.url.clone())] {
         let (status, since, until) = (Some(DeliveryStatus::Failed), None, None);

@@ -75,7 +75,18 @@ fn asked() -> Asked {
 
 /// What may not be gone through as a whole, `members` and `keys` of an account being few.
 const WATCHED: [&str; 12] = [
-    "jobs", "deliveries", "attempts", "segments", "schedules", "runs", "tasks", "skipped", "replays", "sessions", "users", "links",
+    "jobs",
+    "deliveries",
+    "attempts",
+    "segments",
+    "schedules",
+    "runs",
+    "tasks",
+    "skipped",
+    "replays",
+    "sessions",
+    "users",
+    "links",
 ];
 
 async fn sqlite() -> std::sync::Arc<SqliteStore> {

@@ -4,12 +4,14 @@ use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
 
 use super::activity::Tally;
-use super::{allowance, frontier};
 use super::tasks::add_runnable;
 use super::upkeep::IDEMPOTENCY_MS;
+use super::{allowance, frontier};
 use crate::sql::codec::{Millis, count, narrow};
 use crate::sql::corrupt;
-use crate::{Idempotency, JobId, JobInput, JobStatus, NewCrawl, NewJob, NewTask, NewWork, Result, Scope, StoreError, Submission};
+use crate::{
+    Idempotency, JobId, JobInput, JobStatus, NewCrawl, NewJob, NewTask, NewWork, Result, Scope, StoreError, Submission,
+};
 
 pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission> {
     check(job)?;

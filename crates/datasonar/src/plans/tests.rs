@@ -1,7 +1,7 @@
 //! Plans on a real store, with a clock that is moved by hand.
 
 use datasonar_store::{
-    Account, Environment, NewAccount, Setup, Store,
+    Account, Accounts, Environment, NewAccount, Setup, Store,
     sqlite::{SqliteStore, Threading},
 };
 use jiff::SignedDuration;

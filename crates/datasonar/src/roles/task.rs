@@ -135,8 +135,7 @@ impl OpenTask {
             }
         };
         self.health.mend("blobs");
-        let retention =
-            steady(&self.health, "worker", || self.tools.plans.retention(self.claimed.scope.account)).await;
+        let retention = steady(&self.health, "worker", || self.tools.plans.retention(self.claimed.scope.account)).await;
         let retention = match retention {
             Ok(retention) => retention,
             Err(error) => {

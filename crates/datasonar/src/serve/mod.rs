@@ -307,8 +307,7 @@ fn build(
     let public_url: Arc<str> = public_url.trim_end_matches('/').into();
     let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
     let plans = Plans::new(store.clone(), settings.clone(), clock.clone());
-    let jobs =
-        Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, plans.clone(), wake.clone());
+    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, plans.clone(), wake.clone());
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),

@@ -84,7 +84,13 @@ impl Browser {
         self.session = Some(cookie.split(';').next().unwrap().to_owned());
     }
 
-    pub(super) async fn send(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Option<Vec<u8>>) -> Shown {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Shown {
         let mut all = HeaderMap::new();
         if let Some(session) = &self.session {
             all.insert("cookie", session.parse().unwrap());

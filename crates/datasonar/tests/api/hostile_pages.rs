@@ -121,8 +121,13 @@ impl Rules {
 async fn fill(server: &Server, site: &str, endpoint: &str) -> [String; 3] {
     let long = "x".repeat(4_000);
     let urls = json!([
-        format!("{site}/a?q=\"><script>alert(1)</script>"), format!("{site}/away"), "javascript:alert(1)",
-        "<script>alert(1)</script>", format!("{site}/{long}"), format!("{site}/\u{202e}gpj.exe"), "http://127.0.0.1:9/<b>",
+        format!("{site}/a?q=\"><script>alert(1)</script>"),
+        format!("{site}/away"),
+        "javascript:alert(1)",
+        "<script>alert(1)</script>",
+        format!("{site}/{long}"),
+        format!("{site}/\u{202e}gpj.exe"),
+        "http://127.0.0.1:9/<b>",
     ]);
     let formats = json!(["markdown", "text", "html", "raw_html", "links", "json"]);
     let headers = json!({"x-mine": "<script>alert(1)</script>"});
@@ -207,7 +212,8 @@ async fn what_is_typed_is_text() {
     let browser = Browser::signed_in(&server).await;
     let rules = Rules::new();
     let long = "<b>".repeat(1_000);
-    let texts: Vec<&str> = HOSTILE.into_iter().chain(["\r\nset-cookie: a=b", "%0d%0aset-cookie:%20a=b", &long]).collect();
+    let texts: Vec<&str> =
+        HOSTILE.into_iter().chain(["\r\nset-cookie: a=b", "%0d%0aset-cookie:%20a=b", &long]).collect();
     for text in &texts {
         let value = |name: &str| String::from_utf8_lossy(&form(&[(name, *text)])).into_owned();
         for path in [
@@ -242,7 +248,9 @@ async fn what_is_typed_is_text() {
         rules.check("the form for a job", &browser.upload("/production/jobs/new", &fields, None).await.is(200).html());
     }
     // Signing in leads to pages of ours only.
-    for to in ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "\r\nx: y", "/a\r\nx: y"] {
+    for to in
+        ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "\r\nx: y", "/a\r\nx: y"]
+    {
         let fields = form(&[("email", "ada@example.com"), ("password", super::dashboard::PASSWORD), ("to", to)]);
         let shown = Browser::new(&server).send(Method::POST, "/sign-in", &[], Some(fields)).await.is(303);
         assert_eq!(shown.header("location"), "/", "{to:?}");

@@ -43,7 +43,7 @@ impl Things {
 
 /// Makes one of everything in the production environment of the built-in account.
 async fn things(server: &Server, browser: &Browser, endpoint: &str) -> Things {
-    let pages = site(1).await;
+    let pages = site(2).await;
     let url = pages.quick_url();
     let made = |answer: Value, name: &str| answer[name].as_str().unwrap().to_owned();
     let job = server.queue("/v1/scrape/async", &json!({"url": url, "webhook_url": endpoint})).await;
@@ -211,7 +211,8 @@ async fn no_session_reaches_what_is_not_its_own() {
     let before = seen(&server, &things).await;
     let mut tried = 0;
     // Those whose forms name ids, and do nothing for one that is not theirs.
-    let by_form = ["/settings/keys/revoke", "/settings/members/role", "/settings/members/remove", "/settings/members/withdraw"];
+    let by_form =
+        ["/settings/keys/revoke", "/settings/members/role", "/settings/members/remove", "/settings/members/withdraw"];
     for (who, environments) in [(&eve, &["production", "sandbox"][..]), (&ours, &["sandbox"][..])] {
         for environment in environments {
             for (route, is_get) in environment_routes() {
@@ -240,10 +241,8 @@ async fn no_session_reaches_what_is_not_its_own() {
                     tried += 1;
                 }
             }
-            let revealed = who
-                .post(&format!("/{environment}/settings/webhooks/reveal"), &[("id", &things.secret)])
-                .await
-                .html();
+            let revealed =
+                who.post(&format!("/{environment}/settings/webhooks/reveal"), &[("id", &things.secret)]).await.html();
             assert!(!things.private.iter().any(|private| revealed.contains(private.as_str())), "{revealed}");
             // Searching for what is another's finds nothing.
             for path in [

@@ -224,7 +224,7 @@ fn walk(directory: &std::path::Path) -> usize {
 
 #[tokio::test]
 async fn many_who_scrape_at_once_get_no_more_pages() {
-    let site = site(1).await;
+    let site = site(2).await;
     let server = Setup::new()
         .flag("plan_free_pages_per_month", "5")
         .flag("plan_free_requests_per_minute", "unlimited")
@@ -245,7 +245,7 @@ async fn many_who_scrape_at_once_get_no_more_pages() {
 
 #[tokio::test]
 async fn so_many_jobs_are_open_at_once() {
-    let (silence, site) = (Silence::new(), site(1).await);
+    let (silence, site) = (Silence::new(), site(2).await);
     let setup = Setup::new().flag("plan_free_requests_per_minute", "unlimited");
     let server = setup.flag("plan_free_concurrent_jobs", "2").start().await;
     let [_, key, sandbox] = account(&server, "ada@example.com", "free").await;
@@ -278,7 +278,7 @@ async fn so_many_jobs_are_open_at_once() {
 
 #[tokio::test]
 async fn webhooks_are_in_every_plan_and_signed_with_each_accounts_secret() {
-    let site = site(1).await;
+    let site = site(2).await;
     let (setup, receiver) = Setup::new().receiver(|_| Reply::Status(200)).await;
     // It is asked all the time how things stand.
     let setup = setup.flag("plan_free_requests_per_minute", "unlimited");
@@ -303,7 +303,7 @@ async fn webhooks_are_in_every_plan_and_signed_with_each_accounts_secret() {
 
 #[tokio::test]
 async fn results_are_kept_as_long_as_the_plan_says() {
-    let (clock, site) = (clock(), site(1).await);
+    let (clock, site) = (clock(), site(2).await);
     let setup = Setup::new().clock(&clock).flag("plan_free_result_retention", "2h").flag("result_retention", "5h");
     let server = setup.flag("plan_free_requests_per_minute", "unlimited").start().await;
     let [_, free, _] = account(&server, "ada@example.com", "free").await;
@@ -327,7 +327,7 @@ async fn results_are_kept_as_long_as_the_plan_says() {
 
 #[tokio::test]
 async fn runs_of_schedules_keep_to_the_limits() {
-    let (clock, silence, site) = (clock(), Silence::new(), site(1).await);
+    let (clock, silence, site) = (clock(), Silence::new(), site(2).await);
     let setup = Setup::new().clock(&clock).flag("plan_free_concurrent_jobs", "1");
     let server = setup.flag("plan_free_requests_per_minute", "unlimited").start().await;
     let [_, key, _] = account(&server, "ada@example.com", "free").await;
@@ -365,7 +365,7 @@ async fn runs_of_schedules_keep_to_the_limits() {
 /// A stall of this test would be one of the server's.
 #[tokio::test]
 async fn an_account_at_its_limits_costs_the_others_nothing() {
-    let site = site(1).await;
+    let site = site(2).await;
     let server = Setup::new().flag("plan_free_requests_per_minute", "1").start().await;
     let [_, key, _] = account(&server, "ada@example.com", "free").await;
     let flood = (0..200).map(|_| server.send(Call::new(Method::GET, "/v1/me").key(&key)));
