@@ -2,13 +2,13 @@
 //!
 //! `heading` (`level`, `text`), `paragraph` (`text`), `code` (`language`, `text`), `image` (`url`, `alt`), `table` (`caption`, `rows` of
 //! cells), `list` (`ordered`, `items`) and `quote`. An item and a quote have a `text`, the first paragraph in them, and `blocks` if there is
-//! more.
+//! more; an item that is to be done says whether it is (`done`).
 
 use serde_json::{Map, Value, json};
 
 use super::{
     Page,
-    beside::{decorates, emoji, stands_apart},
+    beside::{decorates, emoji, is_remark, numbers_lines, raised, stands_apart, task},
     code::{language, preformatted},
     flow::notes::{Notes, leads_back},
     math::{formula, is_made_of_formula},
@@ -48,7 +48,10 @@ struct Frame {
 enum Kind {
     Page,
     List { ordered: bool },
-    Item,
+    Item {
+        /// Of an item that is to be done.
+        done: Option<bool>,
+    },
     Quote,
     Table { caption: Option<String>, rows: Vec<Vec<String>> },
     /// Text alone.
@@ -129,6 +132,17 @@ impl Writer<'_> {
             },
             Tag::Script | Tag::Rp => return Ok(false),
             Tag::Span | Tag::Div if is_made_of_formula(dom, id) => return Ok(false),
+            Tag::Sup => {
+                if let Some(text) = raised(dom, id) {
+                    self.text.push_str(&text);
+                    return Ok(false);
+                }
+            }
+            Tag::Rt => {
+                self.text.truncate(self.text.trim_end().len());
+                self.text.push('(');
+            }
+            Tag::Td | Tag::Pre | Tag::Span | Tag::Div if numbers_lines(dom, id) => return Ok(false),
             Tag::A if leads_back(dom, id) => return Ok(false),
             Tag::A => {
                 if let Some(label) = self.notes.label(id) {
@@ -149,8 +163,9 @@ impl Writer<'_> {
             Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir if is_free => {
                 self.begin(id, Kind::List { ordered: tag == Tag::Ol });
             }
-            Tag::Li if is_free => self.begin(id, Kind::Item),
+            Tag::Li if is_free => self.begin(id, Kind::Item { done: task(dom, id) }),
             Tag::Blockquote if is_free => self.begin(id, Kind::Quote),
+            Tag::Div | Tag::Aside | Tag::Section if is_free && is_remark(dom, id) => self.begin(id, Kind::Quote),
             Tag::Table if is_free && self.tables.columns(id).is_some() => {
                 self.begin(id, Kind::Table { caption: None, rows: Vec::new() });
             }
@@ -182,7 +197,10 @@ impl Writer<'_> {
 
     fn leave(&mut self, id: NodeId) {
         let tag = self.page.dom.tag(id);
-        if tag == Tag::Q {
+        if tag == Tag::Rt {
+            self.text.truncate(self.text.trim_end().len());
+            self.text.push(')');
+        } else if tag == Tag::Q {
             self.text.push('\u{201d}');
         } else if self.heading.is_some_and(|(heading, _)| heading == id) {
             let (_, level) = self.heading.take().unwrap_or((id, 1));
@@ -223,9 +241,10 @@ impl Writer<'_> {
                     self.add(json!({"type": "list", "ordered": ordered, "items": blocks}));
                 }
             }
-            Kind::Item => {
-                let item = holder(blocks);
+            Kind::Item { done } => {
+                let mut item = holder(blocks);
                 if !item.is_empty() {
+                    item.extend(done.map(|done| ("done".to_owned(), done.into())));
                     self.add(Value::Object(item));
                 }
             }

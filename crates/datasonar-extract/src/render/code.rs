@@ -6,14 +6,16 @@ use crate::{
     dom::{NodeId, Tag},
 };
 
-use super::Page;
+use super::{Page, beside::numbers_lines};
 
 /// The text below a `pre` as it stands, `<br>` being a line feed.
 pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
     let mut text = String::new();
     let mut next = Some(root);
     while let Some(id) = next {
-        let removed = page.selection.is_removed(id);
+        let removed = page.selection.is_removed(id)
+            || page.dom.tag(id) == Tag::Button
+            || page.dom.tag(id) == Tag::Span && numbers_lines(page.dom, id);
         if !removed {
             let own = page.dom.text(id);
             budget.spend(own.len())?;
@@ -47,12 +49,21 @@ fn language_of_class(class: &str) -> Option<&str> {
     classes
         .clone()
         .find_map(|class| {
-            ["language-", "lang-", "highlight-source-", "highlight-", "brush:"]
+            ["language-", "lang-", "highlight-source-", "highlight-text-", "highlight-", "brush:"]
                 .iter()
                 .find_map(|prefix| class.strip_prefix(prefix))
         })
+        .or_else(|| classes.clone().find(|class| KNOWN.contains(class)))
         .or_else(|| classes.find(|class| *class == "sourceCode").and_then(|_| classes.next()))
 }
+
+/// Languages whose name alone, as a class, says what the code is.
+const KNOWN: [&str; 44] = [
+    "bash", "c", "clojure", "cpp", "csharp", "css", "dart", "diff", "dockerfile", "elixir", "erlang", "fsharp", "go", "graphql",
+    "haskell", "html", "ini", "java", "javascript", "js", "json", "jsx", "julia", "kotlin", "lua", "makefile", "perl", "php",
+    "powershell", "python", "r", "ruby", "rust", "scala", "scss", "sh", "shell", "sql", "swift", "toml", "tsx", "typescript", "xml",
+    "yaml",
+];
 
 fn is_language(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'#' | b'-' | b'_' | b'.');

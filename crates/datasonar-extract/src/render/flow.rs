@@ -12,7 +12,7 @@ use notes::{Notes, leads_back};
 
 use super::{
     Page,
-    beside::{decorates, emoji, stands_apart},
+    beside::{decorates, emoji, is_remark, numbers_lines, raised, stands_apart, task, titles_remark},
     code::{language, longest_ticks, preformatted},
     escape::{Place, heading_word, markdown_url, markdown_word},
     math::is_made_of_formula,
@@ -67,6 +67,7 @@ enum Undo {
     Row,
     Cell { span: u32 },
     Quote,
+    Ruby,
 }
 
 /// An open list.
@@ -104,6 +105,8 @@ struct Writer<'a> {
     emphasis: marks::Ended,
     /// Where a piece of code ended that can be gone on with.
     code_end: usize,
+    /// How long the prefix was before quotes without a word yet.
+    quoted_from: Option<usize>,
     /// Where the last rule ended.
     ruled_at: usize,
     /// How much was written when a sign of emphasis was opened last.
@@ -141,6 +144,7 @@ impl<'a> Writer<'a> {
             next: None,
             emphasis: marks::Ended::default(),
             code_end: usize::MAX,
+            quoted_from: None,
             ruled_at: usize::MAX,
             opened: usize::MAX,
             heading: 0,
@@ -197,7 +201,19 @@ impl<'a> Writer<'a> {
                 }
             }
             Tag::Span | Tag::Div if is_made_of_formula(dom, id) => return Ok(false),
+            Tag::Sup => {
+                if let Some(text) = raised(dom, id) {
+                    self.text(&text);
+                    return Ok(false);
+                }
+            }
             Tag::Rp => return Ok(false),
+            Tag::Rt => {
+                self.space = false;
+                self.word("(");
+                self.undo.push((id, Undo::Ruby));
+            }
+            Tag::Td | Tag::Pre | Tag::Span | Tag::Div if numbers_lines(dom, id) => return Ok(false),
             Tag::Pre | Tag::Listing | Tag::Xmp | Tag::Plaintext if self.single_line == 0 => {
                 self.code_block(id, budget)?;
                 return Ok(false);
@@ -230,6 +246,11 @@ impl<'a> Writer<'a> {
             Tag::Li if self.note(id) => {}
             Tag::Li => self.item(id),
             Tag::Blockquote => self.quote(id),
+            Tag::Div | Tag::Aside | Tag::Section if is_remark(dom, id) => self.quote(id),
+            Tag::Div | Tag::P if titles_remark(dom, id) => {
+                self.enter_block(id, 2);
+                self.mark(id, "**");
+            }
             Tag::Table | Tag::Tr | Tag::Td | Tag::Th => self.table_part(id, tag),
             // A list of terms that explains none of them is a list.
             Tag::Dl if dom.children(id).all(|child| matches!(dom.tag(child), Tag::Text | Tag::Dt)) => {
@@ -268,6 +289,7 @@ impl<'a> Writer<'a> {
                 }
                 Undo::Indent { len, item } => {
                     self.prefix.truncate(len);
+                    self.quoted_from = self.quoted_from.filter(|from| *from < len);
                     self.indents -= 1;
                     let pending = self.bullets.len();
                     self.bullets.retain(|(at, _)| *at < len);
@@ -293,6 +315,10 @@ impl<'a> Writer<'a> {
                 }
                 Undo::Row => self.end_row(),
                 Undo::Cell { span } => self.end_cell(span),
+                Undo::Ruby => {
+                    self.space = false;
+                    self.word(")");
+                }
                 Undo::Quote => {
                     self.space = false;
                     self.word("\u{201d}");
@@ -362,6 +388,12 @@ impl<'a> Writer<'a> {
         };
         self.indent(id, &" ".repeat(marker.len()), true);
         let at = self.prefix.len() - marker.len();
+        let done = if self.markdown { task(self.page.dom, id) } else { None };
+        let marker = match done {
+            Some(true) => marker + "[x] ",
+            Some(false) => marker + "[ ] ",
+            None => marker,
+        };
         self.bullets.push((at, marker));
     }
 
@@ -382,6 +414,8 @@ impl<'a> Writer<'a> {
             return self.enter_block(id, 2);
         }
         self.block(2);
+        // The empty line before it is not part of it.
+        self.quoted_from = self.quoted_from.or(Some(self.prefix.len()));
         self.indent(id, "> ", false);
     }
 
@@ -515,7 +549,8 @@ impl<'a> Writer<'a> {
             self.out.push('\n');
             if self.breaks > 1 {
                 // The empty line belongs to what the next line is in.
-                let prefix = self.bullets.first().map_or(self.prefix.as_str(), |(at, _)| &self.prefix[..*at]);
+                let begun = self.bullets.first().map(|(at, _)| *at).into_iter().chain(self.quoted_from).min();
+                let prefix = &self.prefix[..begun.unwrap_or(self.prefix.len())];
                 self.out.push_str(prefix.trim_end());
                 self.out.push('\n');
             }
@@ -534,6 +569,7 @@ impl<'a> Writer<'a> {
             self.out.push(' ');
         }
         (self.breaks, self.line_begun, self.space, self.line_break) = (0, true, false, false);
+        self.quoted_from = None;
     }
 
     fn code(&mut self, text: &str) {

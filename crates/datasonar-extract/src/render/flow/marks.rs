@@ -79,7 +79,8 @@ impl Writer<'_> {
         let dom = self.page.dom;
         let child = dom.node(id).first;
         let is_plain = (href.starts_with("https://") || href.starts_with("http://"))
-            && !href.contains(|next: char| next.is_whitespace() || matches!(next, '<' | '>' | '|' | '\\' | '&' | '"'))
+            && !href.contains(|next: char| next.is_whitespace() || matches!(next, '<' | '>' | '|' | '\\' | '"'))
+            && !(href.contains('&') && href.contains(';'))
             && href.is_ascii();
         is_plain
             && child != crate::dom::NONE
@@ -135,14 +136,12 @@ impl Writer<'_> {
                 }
             } else {
                 let sign = mark.open.chars().next();
-                let next = pending.peek().map_or(word, |inner| inner.open.chars().next());
-                let inside = next.is_some_and(char::is_alphanumeric);
+                let inside = pending.peek().is_none() && word.is_some_and(char::is_alphanumeric);
                 let begins = self.opened == self.out.len();
                 let outside = last.is_none_or(|last| last.is_whitespace() || last.is_ascii_punctuation());
                 // Signs that end emphasis, or mean themselves, must not be read together with these.
-                let joins = last == sign && !begins || next.is_some_and(|next| matches!(next, '*' | '_' | '~' | '\\'));
-                let is_inner = pending.peek().is_some_and(|inner| inner.url.is_none());
-                if joins && !is_inner || !(inside || outside) {
+                let joins = last == sign && !begins || word.is_some_and(|word| matches!(word, '*' | '_' | '~' | '\\'));
+                if joins || !(inside || outside) {
                     mark.state = State::Done;
                     continue;
                 }
