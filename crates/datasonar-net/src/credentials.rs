@@ -7,7 +7,7 @@ use url::Url;
 
 /// Takes `user:password@` out of a URL, so that neither a result nor a message shows it, and sends it as `Authorization:
 /// Basic` (RFC 7617) unless the caller set that header.
-pub(crate) fn take(url: &mut Url, headers: &mut HeaderMap) {
+pub fn take(url: &mut Url, headers: &mut HeaderMap) {
     if url.username().is_empty() && url.password().is_none() {
         return;
     }

@@ -60,6 +60,11 @@ impl RedirectGuard {
     pub fn new(allows: impl Fn(Url) -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Self {
         Self(Arc::new(allows))
     }
+
+    /// Tells whether a redirect to a URL is followed.
+    pub async fn allows(&self, url: Url) -> bool {
+        (self.0)(url).await
+    }
 }
 
 impl fmt::Debug for RedirectGuard {
@@ -160,8 +165,8 @@ impl Client {
                     let message = format!("more than {} redirects", request.max_redirects);
                     return Err(FetchError::new(FetchErrorKind::TooManyRedirects, message));
                 }
-                if let Some(RedirectGuard(allows)) = &request.guard
-                    && !allows(next.clone()).await
+                if let Some(guard) = &request.guard
+                    && !guard.allows(next.clone()).await
                 {
                     let message = format!("the redirect to {next} is not to be followed");
                     return Err(FetchError::new(FetchErrorKind::RedirectRefused, message));

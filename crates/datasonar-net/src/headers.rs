@@ -78,7 +78,7 @@ pub(crate) fn allowed(mut headers: HeaderMap) -> HeaderMap {
 }
 
 /// Leaves only what may be told to an origin that the caller did not name.
-pub(crate) fn safe_for_another_origin(headers: &HeaderMap) -> HeaderMap {
+pub fn safe_for_another_origin(headers: &HeaderMap) -> HeaderMap {
     let mut safe = HeaderMap::new();
     for (name, value) in headers {
         if SAFE_ANYWHERE.contains(name) && !value.is_sensitive() {

@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use datasonar_extract::Format;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
@@ -11,7 +10,7 @@ use crate::{
     cpu,
     crawl::{LinkSource, PageKey, Scope, SitemapLimits, SitemapUse, Sites, follow},
     fetch::SiteRules,
-    scrape::{Formats, Limits, Plan, ScrapeOptions, Scraper, Target},
+    scrape::{Format, Formats, Limits, Plan, ScrapeOptions, Scraper, Target},
 };
 
 /// A site is looked at for so long; what is known then is answered.

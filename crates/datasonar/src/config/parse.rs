@@ -82,6 +82,14 @@ pub(super) fn log_format(text: &str) -> Option<LogFormat> {
     }
 }
 
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
+}
+
 /// 64 hex digits.
 pub(super) fn encryption_key(text: &str) -> Option<String> {
     (text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| text.to_owned())

@@ -18,6 +18,8 @@ use super::{
 pub const CLIENT_VARIABLES: &[&str] = &["DATASONAR_SERVER", "DATASONAR_API_KEY"];
 
 const PREFIX: &str = "DATASONAR_";
+/// Less memory than this no page is rendered with.
+const SMALLEST_RENDERER: u64 = 64 << 20;
 /// The shortest of sessions: its use is noted only once in a while.
 const SHORTEST_SESSION: Duration = Duration::from_secs(5 * 60);
 /// The file that is read when it is there.
@@ -150,6 +152,13 @@ impl Sources {
             fetch_max_bytes: bytes("fetch_max_bytes")?,
             fetch_retries: self.get("fetch_retries").parse("a whole number", |text| text.parse().ok())?,
             fetch_user_agent: self.get("fetch_user_agent").value,
+            render_browser: optional("render_browser").map(PathBuf::from),
+            render_concurrency: self.get("render_concurrency").parse(number, at_least_one)?,
+            render_memory: self.get("render_memory").parse("a size of at least 64MiB, such as 512MiB", |text| {
+                parse::bytes(text).filter(|bytes| (SMALLEST_RENDERER..=u64::from(u32::MAX) << 10).contains(bytes))
+            })?,
+            render_user: self.get("render_user").value,
+            render_sandbox: self.get("render_sandbox").parse("on or off", parse::switch)?,
             webhook_timeout: duration("webhook_timeout")?,
             webhook_retry_schedule: self
                 .get("webhook_retry_schedule")

@@ -226,7 +226,7 @@ impl Shown {
     }
 }
 
-const FORMATS: [&str; 6] = ["markdown", "text", "html", "raw_html", "links", "json"];
+const FORMATS: [&str; 7] = ["markdown", "text", "html", "raw_html", "links", "json", "screenshot"];
 
 /// The page as HTML, if that was asked for.
 fn html_of(value: &Value) -> Option<&str> {

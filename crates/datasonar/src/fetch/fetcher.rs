@@ -59,14 +59,45 @@ pub struct Fetch<'a> {
     pub guard: Option<&'a RedirectGuard>,
 }
 
-/// What came of a fetch.
-pub struct Outcome {
+/// What came of a fetch, or of whatever else was tried in its way.
+pub struct Outcome<T = Fetched, E = FetchError> {
     /// The document, of whatever status; or why there is none.
-    pub result: Result<Fetched, FetchError>,
+    pub result: Result<T, E>,
     /// What was spent of the time-out.
     pub spent: Duration,
     /// The fetch slot: held until the document has been dealt with, because a document is memory.
     pub slot: Turn,
+}
+
+/// What came of one try, as far as it decides about the next.
+pub trait Tried {
+    /// Who answered, and how.
+    fn answer(&self) -> Option<Answer<'_>>;
+
+    /// Whether the host was not reached as it will be a little later.
+    fn may_succeed_later(&self) -> bool;
+}
+
+/// A host's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The URL that answered.
+    pub url: &'a Url,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl Tried for Result<Fetched, FetchError> {
+    fn answer(&self) -> Option<Answer<'_>> {
+        let fetched = self.as_ref().ok()?;
+        Some(Answer { url: &fetched.final_url, status: fetched.status, headers: &fetched.headers })
+    }
+
+    fn may_succeed_later(&self) -> bool {
+        self.as_ref().is_err_and(|error| error.is_transient() && error.kind != FetchErrorKind::Timeout)
+    }
 }
 
 impl Fetcher {
@@ -88,22 +119,37 @@ impl Fetcher {
 
     /// Gets a URL, trying again after transient failures (no connection, a broken one, 429 and most 5xx).
     pub async fn fetch(&self, fetch: Fetch<'_>) -> Outcome {
+        self.tries(fetch, &self.slots, |timeout| {
+            self.client.fetch(FetchRequest {
+                headers: fetch.headers.clone(),
+                max_body_bytes: fetch.max_bytes,
+                timeout,
+                guard: fetch.guard.cloned(),
+                ..FetchRequest::new(fetch.url.clone())
+            })
+        })
+        .await
+    }
+
+    /// Does `once` as a fetch does its requests: when it is the host's turn and there is one of `slots`, and again after
+    /// transient failures. It is told how much is left of the time-out.
+    pub async fn tries<T, E, F>(
+        &self,
+        fetch: Fetch<'_>,
+        slots: &Turns,
+        mut once: impl FnMut(Duration) -> F,
+    ) -> Outcome<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        Result<T, E>: Tried,
+    {
         let host = fetch.url.host_str().unwrap_or_default();
         let mut spent = Duration::ZERO;
         let mut tries = 0;
         loop {
-            let (host_turn, slot) = self.hosts.enter(host, fetch.lane, fetch.gap, &self.slots).await;
+            let (host_turn, slot) = self.hosts.enter(host, fetch.lane, fetch.gap, slots).await;
             let begin = Instant::now();
-            let result = self
-                .client
-                .fetch(FetchRequest {
-                    headers: fetch.headers.clone(),
-                    max_body_bytes: fetch.max_bytes,
-                    timeout: fetch.timeout.saturating_sub(spent),
-                    guard: fetch.guard.cloned(),
-                    ..FetchRequest::new(fetch.url.clone())
-                })
-                .await;
+            let result = once(fetch.timeout.saturating_sub(spent)).await;
             spent += begin.elapsed();
             self.learn(host, &result);
             drop(host_turn);
@@ -122,12 +168,12 @@ impl Fetcher {
 
     /// Slows down for a host that says it is overloaded. What answered may be another host, after redirects: then it is not
     /// known which of the two is meant, and both are spared.
-    fn learn(&self, host: &str, result: &Result<Fetched, FetchError>) {
-        let Ok(fetched) = result else { return };
-        let final_host = fetched.final_url.host_str().filter(|other| *other != host);
-        let rest = retry_after(&fetched.headers);
+    fn learn(&self, host: &str, tried: &impl Tried) {
+        let Some(answer) = tried.answer() else { return };
+        let final_host = answer.url.host_str().filter(|other| *other != host);
+        let rest = retry_after(answer.headers);
         for host in [Some(host), final_host].into_iter().flatten() {
-            match fetched.status {
+            match answer.status {
                 StatusCode::TOO_MANY_REQUESTS => self.hosts.overloaded(host, rest),
                 StatusCode::SERVICE_UNAVAILABLE if !rest.is_zero() => self.hosts.overloaded(host, rest),
                 StatusCode::SERVICE_UNAVAILABLE => self.hosts.in_trouble(host),
@@ -137,10 +183,10 @@ impl Fetcher {
     }
 
     /// How long to wait before another try; `None` when it would not help.
-    fn pause(&self, result: &Result<Fetched, FetchError>, tries: u32) -> Option<Duration> {
-        let asked = match result {
-            Err(error) if error.is_transient() && error.kind != FetchErrorKind::Timeout => Duration::ZERO,
-            Ok(fetched) if is_transient(fetched.status) => retry_after(&fetched.headers),
+    fn pause(&self, tried: &impl Tried, tries: u32) -> Option<Duration> {
+        let asked = match tried.answer() {
+            None if tried.may_succeed_later() => Duration::ZERO,
+            Some(answer) if is_transient(answer.status) => retry_after(answer.headers),
             _ => return None,
         };
         let own = FIRST_PAUSE * 2_u32.saturating_pow(tries);

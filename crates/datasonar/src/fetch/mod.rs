@@ -14,7 +14,7 @@ mod robots_rules;
 mod sharing;
 mod turns;
 
-pub use fetcher::{Fetch, FetchSettings, Fetcher, Outcome};
+pub use fetcher::{Answer, Fetch, FetchSettings, Fetcher, Outcome, Tried};
 pub use hosts::Hosts;
 pub use robots::{Robots, SiteRules};
 pub use robots_rules::RobotsRules;

@@ -1,11 +1,14 @@
 //! One URL in, one page result out: the step that the worker takes for each URL of a task and the API for a call that
-//! waits. Fetching is [`crate::fetch`]'s, deriving content `datasonar_extract`'s; what a page result looks like is said
+//! waits. Fetching is [`crate::fetch`]'s, rendering [`crate::render`]'s, deriving content `datasonar_extract`'s; what a page result looks like is said
 //! here and nowhere else.
 
+mod document;
 mod options;
 mod page_result;
 mod scraper;
 
-pub use options::{FieldError, Formats, Limits, Plan, Render, ScrapeOptions};
-pub use page_result::{Content, ErrorCode, Metadata, PageContent, PageError, PageLink, PageResult, PageStatus};
+pub use options::{FieldError, Format, Formats, Limits, Plan, Render, ScrapeOptions};
+pub use page_result::{
+    Content, ErrorCode, Metadata, PageContent, PageError, PageLink, PagePicture, PageResult, PageStatus,
+};
 pub use scraper::{Origin, PageFacts, Scraped, Scraper, ScraperParts, Target};

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 #[serde(default, deny_unknown_fields)]
 pub struct ScrapeOptions {
     /// The format of `content`, or an array of formats: `content` is then an object keyed by format.
-    #[schema(value_type = FormatChoice)]
     pub format: Formats,
     /// Leave out navigation, headers, footers and the like.
     pub only_main_content: bool,
@@ -26,9 +25,9 @@ pub struct ScrapeOptions {
     pub timeout: Option<u64>,
     /// The longest body to accept, in bytes after decompression.
     pub max_bytes: Option<u64>,
-    /// Whether to render the page in a browser.
-    pub render: Render,
-    /// A CSS selector to wait for when rendering.
+    /// Whether to render the page in a browser: `never` by default, `always` if a screenshot is asked for.
+    pub render: Option<Render>,
+    /// A CSS selector to wait for when rendering, rather than for the page to come to rest.
     pub wait_for: Option<String>,
     /// Fetch only what the site's robots.txt allows. The default is false for URLs named by the caller.
     pub respect_robots: Option<bool>,
@@ -60,7 +59,7 @@ impl Default for ScrapeOptions {
             headers: BTreeMap::new(),
             timeout: None,
             max_bytes: None,
-            render: Render::Never,
+            render: None,
             wait_for: None,
             respect_robots: None,
         }
@@ -68,51 +67,56 @@ impl Default for ScrapeOptions {
 }
 
 /// One format or several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(
     untagged,
-    expecting = "expected a format (`markdown`, `text`, `html`, `raw_html`, `links`, `json`) or an array of them"
+    expecting = "expected a format (`markdown`, `text`, `html`, `raw_html`, `links`, `json`, `screenshot`) or an array of them"
 )]
 pub enum Formats {
     /// `content` is the page in this format.
-    One(extract::Format),
+    One(Format),
     /// `content` is an object with a member for each format.
-    Several(Vec<extract::Format>),
-}
-
-/// One format or several.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it stands in for `Formats` in the API's description")]
-pub(super) enum FormatChoice {
-    /// `content` is the page in this format.
-    One(FormatName),
-    /// `content` is an object with a member for each format.
-    Several(Vec<FormatName>),
+    Several(Vec<Format>),
 }
 
 /// A format's name.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "it stands in for the extractor's enum, which knows nothing of schemas")]
-pub(super) enum FormatName {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
     /// Markdown of the content.
     Markdown,
     /// Plain text of the content.
     Text,
     /// Cleaned HTML of the content.
     Html,
-    /// The page's source, decoded.
+    /// The page's source, decoded; what became of it, if it was rendered.
     RawHtml,
     /// The links of the content.
     Links,
     /// The content as structure.
     Json,
+    /// A picture of the whole page; it is rendered for it.
+    Screenshot,
+}
+
+impl Format {
+    /// The same, if it is derived from a page's text.
+    fn of_text(self) -> Option<extract::Format> {
+        match self {
+            Self::Markdown => Some(extract::Format::Markdown),
+            Self::Text => Some(extract::Format::Text),
+            Self::Html => Some(extract::Format::Html),
+            Self::RawHtml => Some(extract::Format::RawHtml),
+            Self::Links => Some(extract::Format::Links),
+            Self::Json => Some(extract::Format::Json),
+            Self::Screenshot => None,
+        }
+    }
 }
 
 impl Default for Formats {
     fn default() -> Self {
-        Self::One(extract::Format::Markdown)
+        Self::One(Format::Markdown)
     }
 }
 
@@ -159,6 +163,8 @@ impl FieldError {
 pub struct Plan {
     /// How content is derived.
     pub extract: extract::Options,
+    /// What `content` is made of, in this order.
+    pub formats: Vec<Format>,
     /// Whether `content` is an object keyed by format.
     pub keyed: bool,
     /// Request headers.
@@ -169,6 +175,8 @@ pub struct Plan {
     pub max_bytes: u64,
     /// Whether to render.
     pub render: Render,
+    /// What to wait for when rendering.
+    pub wait_for: Option<String>,
     /// Whether robots.txt binds.
     pub respect_robots: bool,
     /// The least time between two requests to a host.
@@ -177,6 +185,8 @@ pub struct Plan {
     pub is_crawl: bool,
 }
 
+/// The longest `wait_for`, in bytes.
+const MAX_SELECTOR_BYTES: usize = 2_000;
 /// The longest `timeout` that may be asked for, in seconds.
 const MAX_TIMEOUT_SECONDS: u64 = 300;
 
@@ -207,6 +217,14 @@ impl Plan {
         if formats.is_empty() {
             errors.push(FieldError::new("/format", "name at least one format"));
         }
+        let render = rendering(options, &formats).map_err(|error| errors.push(error));
+        if options.wait_for.as_ref().is_some_and(|selector| !(1..=MAX_SELECTOR_BYTES).contains(&selector.trim().len()))
+        {
+            errors.push(FieldError::new(
+                "/wait_for",
+                format!("must be a CSS selector of 1 to {MAX_SELECTOR_BYTES} bytes"),
+            ));
+        }
         let timeout = match options.timeout {
             None => limits.timeout,
             Some(seconds @ 1..=MAX_TIMEOUT_SECONDS) => Duration::from_secs(seconds),
@@ -225,26 +243,40 @@ impl Plan {
         };
         let headers = headers(&options.headers, &mut errors);
         let extract = extract::Options::new(
-            formats,
+            formats.iter().filter_map(|format| format.of_text()).collect(),
             options.only_main_content,
             &options.include_selectors,
             &options.exclude_selectors,
         )
         .map_err(|error| errors.push(FieldError::new(format!("/{}/{}", error.list, error.index), error.reason)));
-        match extract {
-            Ok(extract) if errors.is_empty() => Ok(Self {
+        match (extract, render) {
+            (Ok(extract), Ok(render)) if errors.is_empty() => Ok(Self {
                 extract,
+                formats,
                 keyed,
                 headers,
                 timeout,
                 max_bytes,
-                render: options.render,
+                render,
+                wait_for: options.wait_for.clone(),
                 respect_robots: options.respect_robots.unwrap_or(false),
                 gap: Duration::ZERO,
                 is_crawl: false,
             }),
             _ => Err(errors),
         }
+    }
+}
+
+/// Whether to render: a screenshot cannot be had otherwise.
+fn rendering(options: &ScrapeOptions, formats: &[Format]) -> Result<Render, FieldError> {
+    match (options.render, formats.contains(&Format::Screenshot)) {
+        (Some(Render::Never), true) => Err(FieldError::new(
+            "/render",
+            "`never` contradicts the format `screenshot`: leave it out, or say `always`",
+        )),
+        (_, true) => Ok(Render::Always),
+        (render, false) => Ok(render.unwrap_or_default()),
     }
 }
 

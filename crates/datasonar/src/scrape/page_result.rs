@@ -1,8 +1,12 @@
 //! The contract's block for one URL, the same in every endpoint, webhook and poll.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use utoipa::ToSchema;
+
+use super::options::Format;
+use crate::render::Screenshot;
 
 /// The result for one URL.
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,7 +133,7 @@ pub enum PageContent {
 
 /// Contents by format, in the order asked for.
 #[derive(Debug)]
-pub struct Keyed(pub Vec<(datasonar_extract::Format, Content)>);
+pub struct Keyed(pub Vec<(Format, Content)>);
 
 impl Serialize for Keyed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -149,9 +153,32 @@ pub enum Content {
     Text(String),
     /// `links`.
     Links(Vec<PageLink>),
+    /// `screenshot`.
+    Screenshot(PagePicture),
     /// `json`.
     #[schema(value_type = Object)]
     Json(serde_json::Value),
+}
+
+/// A picture of a page.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PagePicture {
+    /// `image/png`.
+    pub media_type: &'static str,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// The picture, in base64 (RFC 4648, section 4).
+    pub data: String,
+}
+
+impl From<&Screenshot> for PagePicture {
+    /// Takes a while: for a thread that may be busy.
+    fn from(from: &Screenshot) -> Self {
+        let (width, height) = (from.width, from.height);
+        Self { media_type: "image/png", width, height, data: BASE64_STANDARD.encode(&from.png) }
+    }
 }
 
 impl From<datasonar_extract::Content> for Content {

@@ -1,23 +1,27 @@
-//! From a URL to its page result: fetch, then extract on a thread of its own, then serialise, once.
+//! From a URL to its page result: fetch or render, then extract on a thread of its own, then serialise, once.
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use datasonar_extract as extract;
-use datasonar_net::{AddressPolicy, FetchErrorKind, Fetched, RedirectGuard};
+use datasonar_net::{AddressPolicy, FetchErrorKind, RedirectGuard};
 use futures::FutureExt;
-use http::header;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
 use super::{
-    options::{Plan, Render},
-    page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PageResult, PageStatus},
+    document::Document,
+    options::{Format, Plan, Render},
+    page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PagePicture, PageResult, PageStatus},
 };
-use crate::cpu;
-use crate::fetch::{Fetch, Fetcher, Robots, Turns};
+use crate::{
+    cpu,
+    fetch::{Fetch, Fetcher, Outcome, Robots, Turn, Turns},
+    render::{Page, RenderErrorKind, Renderer},
+};
 
 /// The longest that deriving the content of one page may take.
 const EXTRACT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +30,8 @@ const EXTRACT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct ScraperParts {
     /// Gets documents.
     pub fetcher: Fetcher,
+    /// Gets them with a browser.
+    pub renderer: Renderer,
     /// Knows what sites allow.
     pub robots: Robots,
     /// Which addresses may be dialled.
@@ -37,9 +43,25 @@ pub struct ScraperParts {
 /// Turns URLs into page results.
 pub struct Scraper {
     fetcher: Fetcher,
+    renderer: Renderer,
     robots: Robots,
     policy: AddressPolicy,
     cpus: Turns,
+}
+
+/// A document that was got, and what getting it took.
+struct Got {
+    document: Document,
+    spent: Duration,
+    /// Held until the document has been dealt with.
+    slot: Turn,
+}
+
+/// What came of a document.
+enum Derived {
+    Page(Scraped),
+    /// It is nothing without its scripts, and may be rendered.
+    IsShell,
 }
 
 /// The URL to scrape, and on whose behalf.
@@ -117,12 +139,18 @@ impl From<PageResult> for Scraped {
 impl Scraper {
     /// Puts a scraper together.
     pub fn new(parts: ScraperParts) -> Self {
-        Self { fetcher: parts.fetcher, robots: parts.robots, policy: parts.policy, cpus: Turns::new(parts.cpus.get()) }
+        let ScraperParts { fetcher, renderer, robots, policy, cpus } = parts;
+        Self { fetcher, renderer, robots, policy, cpus: Turns::new(cpus.get()) }
     }
 
     /// Scrapes one URL. There is always a page result; `stop` ends it early as `cancelled`.
     pub async fn scrape(&self, target: Target<'_>, plan: &Arc<Plan>, stop: &CancellationToken) -> Scraped {
         stop.run_until_cancelled(self.page(target, plan)).await.unwrap_or_else(|| Scraped::cancelled(target))
+    }
+
+    /// Ends what it has running besides itself: its browsers. It scrapes no more.
+    pub async fn close(&self) {
+        self.renderer.close().await;
     }
 
     async fn page(&self, target: Target<'_>, plan: &Arc<Plan>) -> Scraped {
@@ -131,27 +159,33 @@ impl Scraper {
             Err(error) => return Scraped::failed(target, error),
         };
         let guard = plan.respect_robots.then(|| self.guard(target.lane));
-        let outcome = self
-            .fetcher
-            .fetch(Fetch {
-                url: &url,
-                headers: &plan.headers,
-                timeout: plan.timeout,
-                max_bytes: plan.max_bytes,
-                lane: target.lane,
-                gap: plan.gap,
-                guard: guard.as_ref(),
-            })
-            .await;
-        let time_ms = milliseconds(outcome.spent);
-        let fetched = match outcome.result {
+        let fetch = Fetch {
+            url: &url,
+            headers: &plan.headers,
+            timeout: plan.timeout,
+            max_bytes: plan.max_bytes,
+            lane: target.lane,
+            gap: plan.gap,
+            guard: guard.as_ref(),
+        };
+        match plan.render {
+            Render::Always => self.rendered(target, plan, fetch).await,
+            Render::Auto => self.fetched(target, plan, fetch, true).await,
+            Render::Never => self.fetched(target, plan, fetch, false).await,
+        }
+    }
+
+    /// The page as it is sent; or rendered, if it is nothing then and may be.
+    async fn fetched(&self, target: Target<'_>, plan: &Arc<Plan>, fetch: Fetch<'_>, may_render: bool) -> Scraped {
+        let Outcome { result, spent, slot } = self.fetcher.fetch(fetch).await;
+        let fetched = match result {
             Ok(fetched) => fetched,
             Err(error) => {
                 let code = match error.kind {
                     FetchErrorKind::RedirectRefused => ErrorCode::RobotsDisallowed,
                     kind => ErrorCode::from_name(kind.code()).unwrap_or(ErrorCode::Internal),
                 };
-                let page = target.failed(PageError::new(code, error.message), time_ms);
+                let page = target.failed(PageError::new(code, error.message), milliseconds(spent));
                 return PageResult {
                     final_url: error.final_url.map(String::from),
                     status_code: error.status.map(|status| status.as_u16()),
@@ -161,19 +195,77 @@ impl Scraper {
             }
         };
         if !fetched.status.is_success() {
-            return refused(target, &fetched, time_ms, plan);
+            return refused(target, (&fetched.final_url, fetched.status, &fetched.headers), spent, plan);
         }
+        let got = Got { document: Document::Fetched(fetched), spent, slot };
+        match self.derive(target, plan, got, may_render).await {
+            Derived::Page(scraped) => scraped,
+            Derived::IsShell => {
+                self.rendered(target, plan, Fetch { timeout: plan.timeout.saturating_sub(spent), ..fetch }).await
+            }
+        }
+    }
+
+    /// The page as a browser makes it; as it is sent, if it is nothing to render.
+    async fn rendered(&self, target: Target<'_>, plan: &Arc<Plan>, fetch: Fetch<'_>) -> Scraped {
+        let before = plan.timeout.saturating_sub(fetch.timeout);
+        let page = Page {
+            url: fetch.url,
+            headers: fetch.headers,
+            max_bytes: fetch.max_bytes,
+            wait_for: plan.wait_for.as_deref(),
+            screenshot: plan.formats.contains(&Format::Screenshot),
+            guard: fetch.guard,
+        };
+        let render = |timeout| self.renderer.render(page, timeout);
+        let outcome = self.fetcher.tries(fetch, self.renderer.slots(), render).await;
+        let Outcome { result, spent, slot } = outcome;
+        let error = match result {
+            Ok(rendered) => {
+                let got = Got { document: Document::Rendered(rendered), spent: before + spent, slot };
+                return match self.derive(target, plan, got, false).await {
+                    Derived::Page(scraped) => scraped,
+                    Derived::IsShell => unreachable!("a rendered page is not looked at as a shell"),
+                };
+            }
+            Err(error) => error,
+        };
+        drop(slot);
+        if error.kind == RenderErrorKind::NotHtml && !page.screenshot {
+            let fetch = Fetch { timeout: fetch.timeout.saturating_sub(spent), ..fetch };
+            return Box::pin(self.fetched(target, plan, fetch, false)).await;
+        }
+        let spent = before + spent;
+        let (url, answer) = (error.final_url.as_ref(), error.answer.as_deref());
+        if let (RenderErrorKind::Refused, Some(url), Some((status, headers))) = (error.kind, url, answer) {
+            return refused(target, (url, *status, headers), spent, plan);
+        }
+        let code = ErrorCode::from_name(error.code()).unwrap_or(ErrorCode::Internal);
+        PageResult {
+            final_url: url.map(Url::to_string),
+            status_code: answer.map(|(status, _)| status.as_u16()),
+            ..target.failed(PageError::new(code, error.message.clone()), milliseconds(spent))
+        }
+        .into()
+    }
+
+    /// Derives a document's content, on a thread that may be busy.
+    async fn derive(&self, target: Target<'_>, plan: &Arc<Plan>, got: Got, may_render: bool) -> Derived {
         let turn = self.cpus.take(target.lane).await;
         let page = target.failed(PageError::new(ErrorCode::Internal, "the page has no content"), 0);
         let plan = plan.clone();
-        let limit = EXTRACT_TIMEOUT.min(plan.timeout.saturating_sub(outcome.spent).max(Duration::from_secs(1)));
+        let limit = EXTRACT_TIMEOUT.min(plan.timeout.saturating_sub(got.spent).max(Duration::from_secs(1)));
         let work = move || {
-            let (_turn, _slot) = (turn, outcome.slot);
-            derive(page, fetched, &plan, outcome.spent, limit)
+            let _turn = turn;
+            if may_render && got.document.is_shell() {
+                return Derived::IsShell;
+            }
+            Derived::Page(derive(page, got, &plan, limit))
         };
         cpu::run(work).await.unwrap_or_else(|_| {
             tracing::error!(url = target.url, "extracting a page panicked");
-            Scraped::failed(target, PageError::new(ErrorCode::Internal, "the page could not be processed"))
+            let error = PageError::new(ErrorCode::Internal, "the page could not be processed");
+            Derived::Page(Scraped::failed(target, error))
         })
     }
 
@@ -194,9 +286,6 @@ impl Scraper {
             let code = ErrorCode::from_name(refused.code()).unwrap_or(ErrorCode::InvalidUrl);
             PageError::new(code, refused.to_string())
         })?;
-        if plan.render == Render::Always {
-            return Err(PageError::new(ErrorCode::RenderError, "this server has no browser to render pages with"));
-        }
         if plan.respect_robots && !self.robots.rules(&url, target.lane).await.allowed(&url) {
             return Err(PageError::new(ErrorCode::RobotsDisallowed, "the site's robots.txt disallows this page"));
         }
@@ -204,35 +293,36 @@ impl Scraper {
     }
 }
 
-/// The page result of a document whose status is not a success.
-fn refused(target: Target<'_>, fetched: &Fetched, time_ms: u64, plan: &Plan) -> Scraped {
-    let message = format!("the page answered {}", fetched.status);
+/// The page result of an answer whose status is not a success.
+fn refused(target: Target<'_>, answer: (&Url, StatusCode, &HeaderMap), spent: Duration, plan: &Plan) -> Scraped {
+    let (url, status, headers) = answer;
+    let message = format!("the page answered {status}");
     let page = PageResult {
-        final_url: Some(fetched.final_url.to_string()),
-        status_code: Some(fetched.status.as_u16()),
-        ..target.failed(PageError::new(ErrorCode::HttpStatus, message), time_ms)
+        final_url: Some(url.to_string()),
+        status_code: Some(status.as_u16()),
+        ..target.failed(PageError::new(ErrorCode::HttpStatus, message), milliseconds(spent))
     };
-    Scraped { facts: plan.is_crawl.then(|| facts(fetched, None)), ..page.into() }
+    Scraped { facts: plan.is_crawl.then(|| facts(url, headers, None)), ..page.into() }
 }
 
-fn facts(fetched: &Fetched, page: Option<extract::CrawlFacts>) -> Box<PageFacts> {
-    let tags = fetched.headers.get_all("x-robots-tag").iter();
+fn facts(url: &Url, headers: &HeaderMap, page: Option<extract::CrawlFacts>) -> Box<PageFacts> {
+    let tags = headers.get_all("x-robots-tag").iter();
     Box::new(PageFacts {
-        final_url: fetched.final_url.clone(),
+        final_url: url.clone(),
         robots_tags: tags.map(|tag| String::from_utf8_lossy(tag.as_bytes()).into_owned()).collect(),
         page: page.unwrap_or_default(),
     })
 }
 
 /// Derives the content of a document. Takes a while: for a thread that may be busy. `page` is its result without content.
-fn derive(page: PageResult, fetched: Fetched, plan: &Plan, spent: Duration, limit: Duration) -> Scraped {
+fn derive(page: PageResult, got: Got, plan: &Plan, limit: Duration) -> Scraped {
     let begin = Instant::now();
-    let content_type = fetched.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let document = extract::Document { url: &fetched.final_url, content_type, body: &fetched.body };
+    let Got { document: from, spent, slot: _slot } = got;
+    let document = extract::Document { url: from.final_url(), content_type: from.content_type(), body: from.body() };
     let extracted = extract::extract(&document, &plan.extract, &|| begin.elapsed() > limit);
     let page = PageResult {
-        final_url: Some(fetched.final_url.to_string()),
-        status_code: Some(fetched.status.as_u16()),
+        final_url: Some(from.final_url().to_string()),
+        status_code: Some(from.status().as_u16()),
         time_ms: milliseconds(spent + begin.elapsed()),
         ..page
     };
@@ -241,7 +331,7 @@ fn derive(page: PageResult, fetched: Fetched, plan: &Plan, spent: Duration, limi
             let page = PageResult {
                 status: PageStatus::Success,
                 error: None,
-                content: content(extracted.contents, plan.keyed),
+                content: content(extracted.contents, &from, plan),
                 metadata: Some(extracted.metadata.into()),
                 ..page
             };
@@ -252,12 +342,20 @@ fn derive(page: PageResult, fetched: Fetched, plan: &Plan, spent: Duration, limi
             (PageResult { error: Some(PageError::new(code, error.to_string())), ..page }, None)
         }
     };
-    Scraped { facts: plan.is_crawl.then(|| facts(&fetched, of_page)), ..page.into() }
+    Scraped { facts: plan.is_crawl.then(|| facts(from.final_url(), from.headers(), of_page)), ..page.into() }
 }
 
-fn content(contents: Vec<(extract::Format, extract::Content)>, keyed: bool) -> Option<PageContent> {
-    let mut contents = contents.into_iter().map(|(format, content)| (format, Content::from(content)));
-    if keyed {
+/// The contents in the order asked for. Those of text are in that order, too.
+fn content(texts: Vec<(extract::Format, extract::Content)>, from: &Document, plan: &Plan) -> Option<PageContent> {
+    let mut texts = texts.into_iter();
+    let mut contents = plan.formats.iter().filter_map(|format| {
+        let content = match format {
+            Format::Screenshot => Content::Screenshot(PagePicture::from(from.screenshot()?)),
+            _ => Content::from(texts.next()?.1),
+        };
+        Some((*format, content))
+    });
+    if plan.keyed {
         return Some(PageContent::Several(Keyed(contents.collect())));
     }
     contents.next().map(|(_, content)| PageContent::One(content))

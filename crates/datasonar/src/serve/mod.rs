@@ -43,6 +43,7 @@ use crate::{
     mapper::Mapper,
     people::{People, PeopleParts},
     plans::Plans,
+    render::{RenderSettings, Renderer},
     roles::{
         Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
         Tools, Worker, WorkerParts,
@@ -291,7 +292,9 @@ fn build(
     let fetcher = fetcher.with_hosts(hosts);
     let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
     let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
-    let scraper = Scraper::new(ScraperParts { robots, fetcher, policy: policy.clone(), cpus: seams.machine.cpus });
+    let renderer = renderer(&settings, &policy, seams)?;
+    let cpus = seams.machine.cpus;
+    let scraper = Scraper::new(ScraperParts { robots, fetcher, renderer, policy: policy.clone(), cpus });
     let scraper = Arc::new(scraper);
     let wake = Wake::default();
     let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
@@ -363,6 +366,20 @@ fn hosts(settings: &Settings, rows: Option<&Rows>, seams: &Seams) -> Hosts {
 /// The bounds of a request's options.
 fn limits(settings: &Settings) -> Limits {
     Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes }
+}
+
+/// What renders pages. What its browsers ask for leaves by a client of its own.
+fn renderer(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Result<Renderer, StartError> {
+    let client = Client::new(client_options(policy, seams))?;
+    let settings = RenderSettings {
+        concurrency: settings.render_concurrency,
+        browser: settings.render_browser.clone(),
+        memory: settings.render_memory,
+        user: settings.render_user.clone(),
+        sandbox: settings.render_sandbox,
+        user_agent: settings.fetch_user_agent.clone(),
+    };
+    Ok(Renderer::new(settings, client, seams.ids.clone()))
 }
 
 /// The client that webhooks are sent with.
@@ -507,6 +524,7 @@ impl Server {
         if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {
             tracing::warn!("some work was broken off; it will be taken up at the next start");
         }
+        self.app.scraper.close().await;
         if let Some(rows) = &self.rows {
             rows.close().await;
         }

@@ -30,6 +30,7 @@ mod retention;
 #[expect(dead_code, reason = "the tests of blobs use the rest")]
 mod s3;
 mod schedules;
+#[expect(dead_code, reason = "the tests of rendering use the rest")]
 mod server;
 mod verify;
 mod waiting;

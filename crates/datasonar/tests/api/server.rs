@@ -18,7 +18,7 @@ use datasonar::{
     config::Sources,
     serve::{self, Seams, StartError},
 };
-use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions};
+use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions, Dial, Resolve};
 use datasonar_store::{
     Audit, AuditedTask, Totals,
     sqlite::{SqliteStore, Threading},
@@ -101,6 +101,8 @@ pub(crate) struct Setup {
     flags: Vec<(&'static str, String)>,
     variables: Vec<(String, String)>,
     clock: Option<ManualClock>,
+    resolver: Option<Arc<dyn Resolve>>,
+    dialer: Option<Arc<dyn Dial>>,
 }
 
 impl Setup {
@@ -114,7 +116,7 @@ impl Setup {
             ("allow_private_networks", "127.0.0.0/8,::1/128".to_owned()),
             ("fetch_retries", "1".to_owned()),
         ];
-        Self { directory, flags, variables: Vec::new(), clock: None }
+        Self { directory, flags, variables: Vec::new(), clock: None, resolver: None, dialer: None }
     }
 
     /// A file of this test's own.
@@ -141,6 +143,11 @@ impl Setup {
         self
     }
 
+    /// Replaces the names and the wires.
+    pub(crate) fn network(self, resolver: Arc<dyn Resolve>, dialer: Arc<dyn Dial>) -> Self {
+        Self { resolver: Some(resolver), dialer: Some(dialer), ..self }
+    }
+
     /// Starts an endpoint that the server will trust.
     pub(crate) async fn receiver(self, answer: impl Fn(u32) -> Reply + Send + Sync + 'static) -> (Self, Receiver) {
         let receiver = Receiver::start(self.directory.path(), answer).await.unwrap();
@@ -162,13 +169,14 @@ impl Setup {
     async fn try_run(&self) -> Result<serve::Server, StartError> {
         let sources = Sources::default().flags(self.flags.clone()).environment(self.variables.clone()).unwrap();
         let settings = sources.settings().unwrap();
-        let seams = match &self.clock {
+        let mut seams = match &self.clock {
             Some(clock) => {
                 let clock: Arc<dyn Clock> = Arc::new(clock.clone());
                 Seams { ids: Ids::random(clock.clone()), clock, ..Seams::default() }
             }
             None => Seams::default(),
         };
+        (seams.resolver, seams.dialer) = (self.resolver.clone(), self.dialer.clone());
         serve::start(settings, seams).await
     }
 }

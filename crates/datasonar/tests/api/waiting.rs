@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::server::{Server, Silence, site, troubled_site};
+use super::server::{Server, Setup, Silence, site, troubled_site};
 
 async fn urls(site: &datasonar::cli::demo::site::Site) -> Vec<String> {
     site.urls().collect()
@@ -77,7 +77,8 @@ async fn a_failure_of_the_target_has_a_status_of_its_own() {
 
 #[tokio::test]
 async fn options_bind() {
-    let (server, site) = (Server::start().await, site(2).await);
+    let server = Setup::new().flag("render_browser", "/no/such/browser").start().await;
+    let site = site(2).await;
     let url = site.quick_url();
     let small = server.post("/v1/scrape", &json!({"url": url, "max_bytes": 100})).await.is(502);
     assert_eq!(small["error"]["code"], "body_too_large");

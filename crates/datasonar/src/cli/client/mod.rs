@@ -30,7 +30,7 @@ use crate::cli::say;
 /// What may be asked of pages.
 #[derive(Args, Debug, Default)]
 pub(super) struct OptionArgs {
-    /// markdown, text, html, raw_html, links or json; several, separated by commas, make the content an object
+    /// markdown, text, html, raw_html, links, json or screenshot; several, separated by commas, make the content an object
     #[arg(long, value_delimiter = ',')]
     format: Vec<String>,
     /// Keep navigation, headers, footers and the like
@@ -45,6 +45,12 @@ pub(super) struct OptionArgs {
     /// Seconds for one page
     #[arg(long)]
     timeout: Option<u64>,
+    /// Render pages in the server's browser: always, or auto for those that show nothing without their scripts
+    #[arg(long, value_parser = ["never", "auto", "always"])]
+    render: Option<String>,
+    /// A CSS selector to wait for when rendering
+    #[arg(long, value_name = "SELECTOR")]
+    wait_for: Option<String>,
     /// Fetch only what robots.txt allows
     #[arg(long)]
     respect_robots: bool,
@@ -71,6 +77,11 @@ impl OptionArgs {
         }
         if let Some(seconds) = self.timeout {
             members.insert("timeout".to_owned(), json!(seconds));
+        }
+        for (name, value) in [("render", &self.render), ("wait_for", &self.wait_for)] {
+            if let Some(value) = value {
+                members.insert(name.to_owned(), json!(value));
+            }
         }
         if self.respect_robots {
             members.insert("respect_robots".to_owned(), json!(true));
@@ -142,11 +153,13 @@ mod tests {
             include_selectors: vec!["main".to_owned()],
             exclude_selectors: Vec::new(),
             timeout: Some(9),
+            render: Some("auto".to_owned()),
+            wait_for: Some("#price".to_owned()),
             respect_robots: true,
         };
         let all = json!({
             "format": ["text", "links"], "only_main_content": false, "include_selectors": ["main"], "timeout": 9,
-            "respect_robots": true,
+            "render": "auto", "wait_for": "#price", "respect_robots": true,
         });
         assert_eq!(Value::from(args.members()), all);
     }

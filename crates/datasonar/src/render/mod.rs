@@ -1,0 +1,193 @@
+//! Gets one URL with a browser: what a page is once its scripts have run, and what it looks like.
+//!
+//! Layers: [`Renderer`] (a page, tried twice where the browser is to blame) → `pool` (browsers, started when one is needed) →
+//! `browser` (one process) and `tab` (one page in it) → `cdp` (what is said to it). Whatever a browser fetches goes through
+//! [`proxy`], which lets it go where a fetch may go; `requests` decides what is fetched at all. [`shell`] tells pages that are
+//! nothing without their scripts.
+//!
+//! What it does not do: wait for a host's turn, try again what the host is to blame for ([`crate::fetch::Fetcher::tries`]
+//! does both), or derive content.
+
+mod browser;
+mod cdp;
+mod error;
+mod find;
+mod pool;
+mod processes;
+mod proxy;
+mod requests;
+pub mod shell;
+mod tab;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use datasonar_net::{Client, RedirectGuard, take_credentials};
+use http::{HeaderMap, StatusCode};
+use tokio::{sync::OnceCell, time::Instant};
+use url::Url;
+
+use browser::Launcher;
+pub use error::{RenderError, RenderErrorKind};
+use pool::Pool;
+use proxy::Proxy;
+use tab::Room;
+
+use crate::{
+    clock::Ids,
+    fetch::{Answer, Tried, Turns},
+};
+
+/// The operator's choices.
+#[derive(Clone, Debug)]
+pub struct RenderSettings {
+    /// Pages at a time in this process.
+    pub concurrency: usize,
+    /// The browser; the first that is installed, if none is named.
+    pub browser: Option<PathBuf>,
+    /// What a page may take of the memory, in bytes.
+    pub memory: u64,
+    /// As whom the browser runs, where the server is root.
+    pub user: String,
+    /// Whether the browser's own sandbox is on.
+    pub sandbox: bool,
+    /// How pages see us, added to the browser's own name.
+    pub user_agent: String,
+}
+
+/// A page to render.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// Its URL.
+    pub url: &'a Url,
+    /// Request headers for its site.
+    pub headers: &'a HeaderMap,
+    /// The largest document, serialised.
+    pub max_bytes: u64,
+    /// An element to wait for; else it is waited until the page is at rest.
+    pub wait_for: Option<&'a str>,
+    /// Whether a picture is wanted.
+    pub screenshot: bool,
+    /// Asked of every URL that the page leads on to.
+    pub guard: Option<&'a RedirectGuard>,
+}
+
+/// What a page was when it was read.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// Its URL then, without credentials.
+    pub final_url: Url,
+    /// The status of the answer that it was made of.
+    pub status: StatusCode,
+    /// That answer's headers.
+    pub headers: HeaderMap,
+    /// Its document, as HTML in UTF-8.
+    pub html: Bytes,
+    /// Its picture, if one was wanted.
+    pub screenshot: Option<Screenshot>,
+}
+
+/// A picture of a page.
+#[derive(Clone, Debug)]
+pub struct Screenshot {
+    /// PNG.
+    pub png: Bytes,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+}
+
+impl Tried for Result<Rendered, RenderError> {
+    fn answer(&self) -> Option<Answer<'_>> {
+        match self {
+            Ok(rendered) => {
+                Some(Answer { url: &rendered.final_url, status: rendered.status, headers: &rendered.headers })
+            }
+            Err(error) => {
+                let (status, headers) = &**error.answer.as_ref()?;
+                Some(Answer { url: error.final_url.as_ref()?, status: *status, headers })
+            }
+        }
+    }
+
+    fn may_succeed_later(&self) -> bool {
+        self.as_ref().is_err_and(RenderError::is_transient)
+    }
+}
+
+/// Renders pages. Cloning is cheap.
+#[derive(Clone)]
+pub struct Renderer(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    ids: Ids,
+    product: String,
+    slots: Turns,
+    pool: Pool,
+    proxy: OnceCell<Proxy>,
+}
+
+impl Renderer {
+    /// Puts a renderer together. Starts nothing: the first page does. What the browser asks for leaves by `client`.
+    pub fn new(settings: RenderSettings, client: Client, ids: Ids) -> Self {
+        let RenderSettings { concurrency, browser, memory, user, sandbox, user_agent } = settings;
+        Self(Arc::new(Inner {
+            client,
+            ids,
+            product: user_agent,
+            slots: Turns::new(concurrency),
+            pool: Pool::new(Launcher { program: browser, user, sandbox, memory }),
+            proxy: OnceCell::new(),
+        }))
+    }
+
+    /// The places for pages: one is to be held for each that is rendered.
+    pub fn slots(&self) -> &Turns {
+        &self.0.slots
+    }
+
+    /// Renders a page. `limit` counts from when there is a browser.
+    ///
+    /// A page that the browser failed is rendered once more, in another.
+    ///
+    /// # Errors
+    /// [`RenderError`], with what is known of how far it came.
+    pub async fn render(&self, page: Page<'_>, limit: Duration) -> Result<Rendered, RenderError> {
+        let (mut url, mut headers) = (page.url.clone(), page.headers.clone());
+        take_credentials(&mut url, &mut headers);
+        let page = Page { url: &url, headers: &headers, ..page };
+        let (first, spent) = self.once(&page, limit).await;
+        match first {
+            Err(error) if error.kind == RenderErrorKind::Browser && spent < limit => {
+                tracing::info!(%url, %error, "a page is rendered again");
+                self.once(&page, limit.saturating_sub(spent)).await.0
+            }
+            first => first,
+        }
+    }
+
+    /// Renders a page, and tells how long it took.
+    async fn once(&self, page: &Page<'_>, limit: Duration) -> (Result<Rendered, RenderError>, Duration) {
+        let none = |message: String| (Err(RenderError::page(message)), Duration::ZERO);
+        let start = || Proxy::start(self.0.client.clone(), self.0.ids.clone());
+        let proxy = match self.0.proxy.get_or_try_init(start).await {
+            Ok(proxy) => proxy,
+            Err(error) => return none(format!("the browser's way out cannot be opened: {error}")),
+        };
+        let lease = match self.0.pool.lease().await {
+            Ok(lease) => lease,
+            Err(error) => return none(error.to_string()),
+        };
+        let room = Room { proxy, policy: self.0.client.policy(), product: &self.0.product };
+        let begin = Instant::now();
+        let rendered = tab::render(lease, &room, page, limit).await;
+        (rendered, begin.elapsed())
+    }
+
+    /// Ends all browsers, and waits for it. No page is rendered any more.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+}

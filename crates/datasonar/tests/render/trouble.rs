@@ -1,0 +1,126 @@
+//! Pages that do not end, take too much, or lose their browser: each costs itself, and no other page anything.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    server::until,
+    web::{Answer, Site, content, processes, scrape, setup},
+};
+
+const GOOD: &str = "<title>Good</title><div id=root></div><script>root.innerHTML = '<p>This one is well, and says so in some words.</p>'</script>";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_do_not_end_cost_only_themselves() {
+    let site = Site::start().await;
+    let server = setup().start().await;
+    let good = site.page("/good", Answer::html(GOOD));
+    site.page("/spin", Answer::html("<p>Text.</p><script>for (;;) {}</script>"));
+    site.page("/alerts", Answer::html("<p>Text.</p><script>for (;;) alert('again')</script>"));
+    site.page("/endless", Answer::Endless);
+    site.page("/reload", Answer::html("<p>Text.</p><script>location.reload()</script>"));
+    site.page("/frames", Answer::html("<script>for (;;) { const f = document.createElement('iframe'); document.documentElement.append(f); f.remove() }</script>"));
+    let begin = Instant::now();
+    let bad = async |path: &str| {
+        let page = scrape(&server, json!({"url": site.url(path), "render": "always", "timeout": 4})).await;
+        (page["error"]["code"].as_str().unwrap_or("none").to_owned(), page["time_ms"].as_u64().unwrap())
+    };
+    let (spin, alerts, endless, reload) = tokio::join!(bad("/spin"), bad("/alerts"), bad("/endless"), bad("/reload"));
+    for (page, codes) in [
+        (&spin, &["timeout"][..]),
+        (&alerts, &["timeout"]),
+        (&endless, &["timeout"]),
+        (&reload, &["too_many_redirects", "timeout"]),
+    ] {
+        assert!(codes.contains(&&*page.0), "{page:?} is none of {codes:?}");
+        assert!(page.1 < 20_000, "{page:?}");
+    }
+    let frames = bad("/frames").await;
+    assert!(["timeout", "render_error"].contains(&&*frames.0), "{frames:?}");
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+    // The places are free again.
+    let urls = vec![good.clone(); 6];
+    let result =
+        server.post("/v1/scrape/batch", &json!({"urls": urls, "render": "always", "format": "text"})).await.is(200);
+    assert_eq!(result["succeeded"], 6, "{result}");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_takes_too_much_memory_is_ended_and_the_others_go_on() {
+    let site = Site::start().await;
+    let server = setup().flag("render_memory", "300MiB").start().await;
+    let good = site.page("/good", Answer::html(GOOD));
+    let greedy =
+        "<p>Text.</p><script>const all = []; setInterval(() => all.push(new Uint8Array(40e6).fill(7)), 20)</script>";
+    let greedy = site.page("/greedy", Answer::html(greedy));
+    let greedy = json!({"url": greedy, "render": "always", "timeout": 60, "wait_for": "#never"});
+    let page = scrape(&server, greedy).await;
+    assert_eq!(page["error"]["code"], "render_error", "{page}");
+    assert!(page["error"]["message"].as_str().unwrap().contains("memory"), "{page}");
+    assert!(content(&scrape(&server, json!({"url": good, "render": "always"})).await).contains("This one is well"));
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_that_is_killed_in_the_middle_of_a_page_loses_nothing() {
+    let site = Site::start().await;
+    let server = setup().start().await;
+    let gate = std::sync::Arc::new(Notify::new());
+    site.page("/held", Answer::Held(gate.clone(), "It came in the end, in one piece and in some words.".to_owned()));
+    let page = site.page("/page", Answer::html(
+        "<p id=x>Before.</p><script>fetch('/held').then(a => a.text()).then(text => { x.textContent = text; x.id = 'done' })</script>",
+    ));
+    let own = format!("--user-data-dir={}", std::env::temp_dir().join("datasonar-render-").display());
+    let marked = || processes(&own).into_iter().filter(|id| is_browser_of_this_process(*id)).collect::<Vec<_>>();
+    let kill = async {
+        until("the page's request", async || (!site.hits("/held").is_empty()).then_some(())).await;
+        let browsers = marked();
+        assert_eq!(browsers.len(), 1, "{browsers:?}");
+        for secret in ["DATASONAR", "AWS_", "CARGO"] {
+            let environment = std::fs::read(format!("/proc/{}/environ", browsers[0])).unwrap();
+            assert!(!String::from_utf8_lossy(&environment).contains(secret), "the browser knows {secret}");
+        }
+        kill_process(Pid::from_raw(browsers[0]).unwrap(), Signal::KILL).unwrap();
+        until("the page's second request", async || (site.hits("/held").len() > 1).then_some(())).await;
+        gate.notify_one();
+    };
+    let body = json!({"url": page, "render": "always", "wait_for": "#done", "format": "text"});
+    let (page, ()) = tokio::join!(scrape(&server, body), kill);
+    assert!(content(&page).contains("It came in the end"), "{page}");
+    server.finish().await;
+}
+
+/// Whether a process is a browser, not one of its parts, and was started by this one.
+fn is_browser_of_this_process(id: i32) -> bool {
+    let command = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1)?.parse().ok());
+    !String::from_utf8_lossy(&command).contains("--type=") && parent == Some(std::process::id())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_a_browser_says_so_and_scrapes_all_the_same() {
+    let site = Site::start().await;
+    let server = setup().flag("render_browser", "/no/such/browser").start().await;
+    let good = site.page("/good", Answer::html(GOOD));
+    let article = format!("<title>A</title><article><p>{}</p></article>", "There is text on this page. ".repeat(50));
+    let article = site.page("/article", Answer::html(article));
+    for render in ["always", "auto"] {
+        let page = scrape(&server, json!({"url": good, "render": render})).await;
+        assert_eq!(page["error"]["code"], "render_error", "{page}");
+        let message = page["error"]["message"].as_str().unwrap();
+        assert!(message.contains("RENDER_BROWSER") && message.contains("/no/such/browser"), "{message}");
+    }
+    assert!(content(&scrape(&server, json!({"url": article, "render": "auto"})).await).contains("There is text"));
+    server.get("/readyz").await.is(200);
+    // One that is there and is none ends at once.
+    let server = server.restart_with(|setup| setup.flag("render_browser", "/bin/false")).await;
+    let page = scrape(&server, json!({"url": good, "render": "always"})).await;
+    assert_eq!(page["error"]["code"], "render_error", "{page}");
+    assert!(page["error"]["message"].as_str().unwrap().contains("did not start"), "{page}");
+    server.finish().await;
+}
