@@ -6,7 +6,13 @@ use crate::{
     dom::{NodeId, Tag},
 };
 
-use super::{Page, beside::numbers_lines};
+use super::{
+    Page,
+    beside::{numbers_lines, stands_apart},
+};
+
+/// Code in a line that is longer than this is none, in bytes.
+const MAX_LINE: usize = 64 * 1024;
 
 /// The text below a `pre` as it stands, `<br>` being a line feed.
 pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
@@ -31,6 +37,30 @@ pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
     let begin = text.len() - text.trim_start_matches('\n').len();
     text.drain(..begin);
     Ok(text)
+}
+
+/// The text of code that stands in a line; none if there is more in it than text.
+pub(super) fn code_in_line(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<Option<String>, ExtractError> {
+    let dom = page.dom;
+    let mut text = String::new();
+    let mut next = Some(root);
+    while let Some(id) = next {
+        budget.spend(dom.text(id).len())?;
+        let removed = page.selection.is_removed(id);
+        if !removed {
+            let tag = dom.tag(id);
+            let is_more = tag.is_block() || matches!(tag, Tag::Img | Tag::Math | Tag::Script | Tag::Rt | Tag::Q | Tag::Sup);
+            if is_more || text.len() > MAX_LINE {
+                return Ok(None);
+            }
+            if stands_apart(dom, id) || tag == Tag::Br {
+                text.push(' ');
+            }
+            text.push_str(dom.text(id));
+        }
+        next = dom.following(root, id, removed);
+    }
+    Ok(Some(text))
 }
 
 /// The language of a code block, as its classes have it.

@@ -57,10 +57,45 @@ pub(super) fn heading_word(word: &str, place: Place, out: &mut String) {
     markdown_word(word, Place { first: false, ..place }, out);
 }
 
+/// Escapes what is at the end of `out` and would be markup together with a word that comes right behind: elements part words, too.
+pub(super) fn glue(word: &str, out: &mut String) {
+    const LOOK: usize = 40;
+    let from = out.ceil_char_boundary(out.len().saturating_sub(LOOK));
+    let tail = &out[from..];
+    let start = from + tail.rfind([' ', '\n']).map_or(0, |at| at + 1);
+    let tail = &out[start..];
+    let begins = |fits: fn(char) -> bool| word.starts_with(fits);
+    let escaped = |at: usize| tail[..at].ends_with('\\');
+    let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
+    if tail.ends_with('<') && begins(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?')) {
+        let at = tail.len() - 1;
+        if !escaped(at) {
+            out.insert(start + at, '\\');
+        }
+    } else if let Some(at) = tail.rfind('&').filter(|at| !escaped(*at)) {
+        let is_name = tail[at + 1..].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'#');
+        if is_name && word.contains(';') {
+            out.insert(start + at, '\\');
+        }
+    } else if (1..=9).contains(&digits) && digits == tail.len() && begins(|next| matches!(next, '.' | ')')) {
+        // A number would begin a list, unless there are words before it.
+        let line = &out[out[..start].rfind('\n').map_or(0, |at| at + 1)..start];
+        if line.bytes().all(|byte| matches!(byte, b' ' | b'>' | b'-' | b'*' | b'.' | b')' | b'0'..=b'9')) {
+            out.push('\\');
+        }
+    }
+}
+
 /// Escapes what would begin a block; answers whether it wrote the word.
 fn escape_line_start(word: &str, out: &mut String) -> bool {
     let all = |wanted: u8| word.bytes().all(|byte| byte == wanted);
     if all(b'#') && word.len() <= 6 || all(b'-') || all(b'=') || word == "+" {
+        out.push('\\');
+        out.push_str(word);
+        return true;
+    }
+    // Under a line of text, it would make a table of both.
+    if word.len() > 1 && word.contains('-') && word.bytes().all(|byte| matches!(byte, b'|' | b':' | b'-')) {
         out.push('\\');
         out.push_str(word);
         return true;

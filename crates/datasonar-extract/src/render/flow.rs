@@ -13,8 +13,8 @@ use notes::{Notes, leads_back};
 use super::{
     Page,
     beside::{decorates, emoji, is_remark, numbers_lines, raised, stands_apart, task, titles_remark},
-    code::{language, longest_ticks, preformatted},
-    escape::{Place, heading_word, markdown_url, markdown_word},
+    code::{code_in_line, language, longest_ticks, preformatted},
+    escape::{Place, glue, heading_word, markdown_url, markdown_word},
     math::is_made_of_formula,
     tables::DataTables,
 };
@@ -219,10 +219,10 @@ impl<'a> Writer<'a> {
                 return Ok(false);
             }
             Tag::Code | Tag::Kbd | Tag::Samp | Tag::Tt if self.markdown => {
-                let text = dom.text_content(id, 64 * 1024);
-                budget.spend(text.len())?;
-                self.code(&text);
-                return Ok(false);
+                if let Some(text) = code_in_line(&self.page, id, budget)? {
+                    self.code(&text);
+                    return Ok(false);
+                }
             }
             Tag::Strong | Tag::B => self.mark(id, "**"),
             Tag::Em | Tag::I => self.mark(id, "*"),
@@ -457,7 +457,8 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         self.block(2);
-        self.begin_word();
+        // No emphasis is opened for code.
+        self.begin_line();
         let fence = "`".repeat(longest_ticks(&text).max(2) + 1);
         if self.markdown {
             self.out.push_str(&fence);
@@ -502,7 +503,11 @@ impl<'a> Writer<'a> {
 
     fn word(&mut self, word: &str) {
         self.next = word.chars().next();
+        let before = self.out.len();
         let first = self.begin_word();
+        if self.markdown && !first && self.out.len() == before {
+            glue(word, &mut self.out);
+        }
         if self.markdown && self.heading > 0 {
             heading_word(word, self.place(first), &mut self.out);
         } else if self.markdown {

@@ -4,7 +4,7 @@ use super::Page;
 use crate::{
     ExtractError,
     budget::Budget,
-    dom::{Dom, NodeId, Tag},
+    dom::{Dom, NONE, NodeId, Tag},
     text::collapse,
 };
 
@@ -105,8 +105,8 @@ pub(super) fn is_made_of_formula(dom: &Dom<'_>, id: NodeId) -> bool {
     let made = ["MathJax", "MathJax_Display", "MathJax_SVG", "MathJax_SVG_Display", "MathJax_CHTML", "MathJax_Preview"];
     if has(&made) {
         // The preview, what is shown and the script follow each other.
-        let behind = std::iter::successors(Some(dom.node(id).next), |next| Some(dom.node(*next).next));
-        return behind.take_while(|next| *next != crate::dom::NONE).take(4).any(|next| is_formula(dom, next));
+        let after = |id: NodeId| Some(dom.node(id).next).filter(|next| *next != NONE);
+        return std::iter::successors(after(id), |id| after(*id)).take(4).any(|next| is_formula(dom, next));
     }
     has(&["katex-html"])
 }

@@ -105,14 +105,18 @@ impl Writer<'_> {
     /// Writes a formula; answers whether the element was one.
     pub(super) fn formula(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<bool, ExtractError> {
         let Some(Formula { tex, is_block }) = formula(&self.page, id, budget)? else { return Ok(false) };
-        if !self.markdown {
-            self.raw(&tex);
-        } else if is_block && self.single_line == 0 {
+        let stands = is_block && self.single_line == 0;
+        let signs = match (self.markdown, stands) {
+            (true, true) => "$$",
+            (true, false) => "$",
+            (false, _) => "",
+        };
+        if stands {
             self.block(2);
-            self.raw(&format!("$${tex}$$"));
+        }
+        self.raw(&format!("{signs}{tex}{signs}"));
+        if stands {
             self.block(2);
-        } else {
-            self.raw(&format!("${tex}$"));
         }
         Ok(true)
     }
