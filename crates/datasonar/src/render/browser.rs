@@ -19,7 +19,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpgid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpgid, waitpid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -295,7 +295,6 @@ const FLAGS: &[&str] = &[
     "--disable-component-extensions-with-background-pages",
     "--disable-component-update",
     "--disable-crash-reporter",
-    "--disable-crashpad-for-testing",
     "--disable-default-apps",
     "--disable-domain-reliability",
     "--disable-extensions",
@@ -413,6 +412,9 @@ impl Body {
         }
         // Where this process is the first of a container, whatever the browser left behind has become its child.
         while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
+        for left in cpu::block(processes::left_behind).await.unwrap_or_default() {
+            let _ = waitpid(Pid::from_raw(left), WaitOptions::NOHANG);
+        }
         let profile = self.profile;
         let removed = cpu::block(move || profile.close()).await;
         if let Ok(Err(error)) = removed {

@@ -33,6 +33,29 @@ pub(super) fn of_group(group: i32) -> Vec<Process> {
     .collect()
 }
 
+/// Those that browsers left to this process and that have ended: the reporters of crashes, which are in no browser's group. Reads
+/// files: for a thread that may block.
+pub(super) fn left_behind() -> Vec<i32> {
+    let own = std::process::id();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(|id| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        is_left_to(&stat, own)
+    })
+    .collect()
+}
+
+/// Whether `/proc/<id>/stat` is of a reporter of crashes that has ended and is a process's child.
+fn is_left_to(stat: &str, own: u32) -> bool {
+    let Some((name, rest)) = stat.rsplit_once(')') else { return false };
+    let mut fields = rest.split_ascii_whitespace();
+    let (state, parent) = (fields.next(), fields.next());
+    name.contains("(chrome_crashpad")
+        && state == Some("Z")
+        && parent.and_then(|parent| parent.parse().ok()) == Some(own)
+}
+
 /// Whether `/proc/<id>/stat` is of a process of a group that is no zombie.
 fn is_living_of(stat: &str, group: i32) -> bool {
     // The name may hold anything, brackets too; what follows its last one does not.
@@ -62,6 +85,10 @@ mod tests {
         assert!(!is_living_of("42 (chromium) Z 1 40 39 0 -1", 40));
         assert!(!is_living_of("42 (chromium) S 1 41 40 0 -1", 40));
         assert!(!is_living_of("", 40));
+        assert!(is_left_to("42 (chrome_crashpad) Z 7 40 39 0 -1", 7));
+        assert!(!is_left_to("42 (chrome_crashpad) Z 8 40 39 0 -1", 7));
+        assert!(!is_left_to("42 (chrome_crashpad) S 7 40 39 0 -1", 7));
+        assert!(!is_left_to("42 (other) Z 7 40 39 0 -1", 7));
     }
 
     #[test]

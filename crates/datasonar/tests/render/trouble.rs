@@ -116,7 +116,7 @@ async fn a_server_without_a_browser_says_so_and_scrapes_all_the_same() {
         assert!(message.contains("RENDER_BROWSER") && message.contains("/no/such/browser"), "{message}");
     }
     assert!(content(&scrape(&server, json!({"url": article, "render": "auto"})).await).contains("There is text"));
-    server.get("/readyz").await.is(200);
+    assert_eq!(server.get("/readyz").await.status, 200);
     // One that is there and is none ends at once.
     let server = server.restart_with(|setup| setup.flag("render_browser", "/bin/false")).await;
     let page = scrape(&server, json!({"url": good, "render": "always"})).await;
