@@ -29,6 +29,7 @@ mod metadata;
 mod options;
 mod plain;
 mod render;
+mod said;
 mod select;
 mod structured;
 mod text;
@@ -106,6 +107,23 @@ pub fn training_view(document: &Document<'_>) -> Result<serde_json::Value, Extra
     main_content::training::dump(&dom, document.url, &structured, &budget)
 }
 
+/// The text of a page's main content by scores that were made elsewhere, one for each segment of its [`training_view`].
+///
+/// # Errors
+/// As [`extract`].
+#[cfg(feature = "training")]
+pub fn judged_text(document: &Document<'_>, scores: &[f32], types: &[f32; 7]) -> Result<String, ExtractError> {
+    let budget = Budget::new(&|| false);
+    let top_level_domain = document.url.domain().and_then(|domain| domain.rsplit('.').next());
+    let source = charset::decode(document.body, document.content_type, top_level_domain);
+    let text = charset::normalize(&source);
+    let dom = dom::parse(&text, &budget)?;
+    let structured = StructuredData::of(&dom, &budget)?;
+    let selection = main_content::training::judged(&dom, &structured, scores, types, &budget)?;
+    let base = Base::of(&dom, document.url);
+    render::flow(&Page { dom: &dom, selection: &selection, base: &base }, Style::Plain, &budget)
+}
+
 /// The content of an HTML page.
 fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Result<Extracted, ExtractError> {
     let text = charset::normalize(source);
@@ -114,7 +132,17 @@ fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Resu
     let structured = StructuredData::of(&dom, budget)?;
     let metadata = Metadata::of(&dom, &base, &structured, budget)?;
     let selection = content::select(&dom, url, &structured, options, budget)?;
-    let page = Page { dom: &dom, selection: &selection, base: &base };
+    let said = match options.include.is_empty() && options.only_main_content {
+        true => said::stand_in(&dom, &structured, &selection, budget)?,
+        false => None,
+    };
+    let said = said.as_deref().map(|said| dom::parse(said, budget)).transpose()?;
+    let said = match &said {
+        Some(said) => Some((said, content::seen(said, content::Shown::Yes, budget)?)),
+        None => None,
+    };
+    let (shown, of_shown) = said.as_ref().map_or((&dom, &selection), |(said, all)| (*said, all));
+    let page = Page { dom: shown, selection: of_shown, base: &base };
     let mut contents = Vec::with_capacity(options.formats().len());
     for &format in options.formats() {
         let content = match format {
