@@ -31,6 +31,7 @@ mod metadata;
 mod options;
 mod pdf;
 mod render;
+mod said;
 mod select;
 mod structured;
 mod text;
@@ -136,7 +137,7 @@ fn stand_in(
     let selection = content::select(&dom, url, &structured, &options, budget)?;
     let page = Page { dom: &dom, selection: &selection, base: &base };
     let metadata = Metadata { content_type: Some(content_type), ..made.metadata };
-    let contents = contents(&page, source, &metadata, &structured, &options, budget)?;
+    let contents = contents(&Pages { shown: page, own: page }, source, &metadata, &structured, &options, budget)?;
     let crawl_facts = options.crawl_facts.as_ref().map(|_| CrawlFacts::default());
     Ok(Extracted { contents, metadata, crawl_facts })
 }
@@ -156,6 +157,23 @@ pub fn training_view(document: &Document<'_>) -> Result<serde_json::Value, Extra
     main_content::training::dump(&dom, document.url, &structured, &budget)
 }
 
+/// The text of a page's main content by scores that were made elsewhere, one for each segment of its [`training_view`].
+///
+/// # Errors
+/// As [`extract`].
+#[cfg(feature = "training")]
+pub fn judged_text(document: &Document<'_>, scores: &[f32], types: &[f32; 7]) -> Result<String, ExtractError> {
+    let budget = Budget::new(&|| false);
+    let top_level_domain = document.url.domain().and_then(|domain| domain.rsplit('.').next());
+    let source = charset::decode(document.body, document.content_type, top_level_domain);
+    let text = charset::normalize(&source);
+    let dom = dom::parse(&text, &budget)?;
+    let structured = StructuredData::of(&dom, &budget)?;
+    let selection = main_content::training::judged(&dom, &structured, scores, types, &budget)?;
+    let base = Base::of(&dom, document.url);
+    render::flow(&Page { dom: &dom, selection: &selection, base: &base }, Style::Plain, &budget)
+}
+
 /// The content of an HTML page.
 fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Result<Extracted, ExtractError> {
     let text = charset::normalize(source);
@@ -164,22 +182,44 @@ fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Resu
     let structured = StructuredData::of(&dom, budget)?;
     let metadata = Metadata::of(&dom, &base, url, &structured, budget)?;
     let selection = content::select(&dom, url, &structured, options, budget)?;
-    let page = Page { dom: &dom, selection: &selection, base: &base };
-    let contents = contents(&page, Some(source), &metadata, &structured, options, budget)?;
+    let said = match options.include.is_empty() && options.only_main_content {
+        true => said::stand_in(&dom, &structured, &selection, budget)?,
+        false => None,
+    };
+    let said = said.as_deref().map(|said| dom::parse(said, budget)).transpose()?;
+    let said = match &said {
+        Some(said) => Some((said, content::seen(said, content::Shown::Yes, budget)?)),
+        None => None,
+    };
+    let own = Page { dom: &dom, selection: &selection, base: &base };
+    let shown = match &said {
+        Some((said, all)) => Page { dom: said, selection: all, base: &base },
+        None => own,
+    };
+    let contents = contents(&Pages { shown, own }, Some(source), &metadata, &structured, options, budget)?;
     let facts = |agent: &String| CrawlFacts::of(&dom, url, &base, agent, budget);
     let crawl_facts = options.crawl_facts.as_ref().map(facts).transpose()?;
     Ok(Extracted { contents, metadata, crawl_facts })
 }
 
+/// What is selected of a document.
+struct Pages<'a> {
+    /// What is rendered.
+    shown: Page<'a>,
+    /// The document's own tree, of which links are told: the same, unless something stands in for a shell.
+    own: Page<'a>,
+}
+
 /// What is selected of a tree, in every format asked for.
 fn contents(
-    page: &Page<'_>,
+    pages: &Pages<'_>,
     source: Option<&str>,
     metadata: &Metadata,
     structured: &StructuredData,
     options: &Options,
     budget: &Budget<'_>,
 ) -> Result<Vec<(Format, Content)>, ExtractError> {
+    let Pages { shown: page, own } = pages;
     let mut contents = Vec::with_capacity(options.formats().len());
     for &format in options.formats() {
         let html = || render::html(page, metadata.title.as_deref(), budget);
@@ -188,7 +228,7 @@ fn contents(
             Format::Text => Content::Text(render::flow(page, Style::Plain, budget)?),
             Format::Html => Content::Text(html()?),
             Format::RawHtml => Content::Text(source.map_or_else(html, |source| Ok(source.to_owned()))?),
-            Format::Links => Content::Links(links::links(page.dom, page.selection, page.base, budget)?),
+            Format::Links => Content::Links(links::links(own.dom, own.selection, own.base, budget)?),
             Format::Json => Content::Json(json!({
                 "title": metadata.title,
                 "blocks": render::blocks(page, budget)?,

@@ -101,7 +101,8 @@ fn metadata(document: &Document) -> Metadata {
     });
     let is_title = |title: &String| {
         let lower = title.to_lowercase();
-        let is_file = [".tex", ".dvi", ".indd", ".qxd", ".ps", ".pdf", ".pptx", ".ppt"].iter().any(|end| lower.ends_with(end));
+        let is_file =
+            [".tex", ".dvi", ".indd", ".qxd", ".ps", ".pdf", ".pptx", ".ppt"].iter().any(|end| lower.ends_with(end));
         !is_file && !lower.starts_with("untitled")
     };
     Metadata {
@@ -182,7 +183,9 @@ fn linked(text: &Linked) -> String {
     let mut out = String::new();
     let mut at = 0;
     for (range, url) in &text.links {
-        let (Some(before), Some(within)) = (text.text.get(at..range.start), text.text.get(range.clone())) else { continue };
+        let (Some(before), Some(within)) = (text.text.get(at..range.start), text.text.get(range.clone())) else {
+            continue;
+        };
         out.push_str(&escaped(before));
         out.push_str(&format!("<a href=\"{}\">{}</a>", escaped_value(url), escaped(within)));
         at = range.end;

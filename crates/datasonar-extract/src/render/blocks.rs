@@ -47,13 +47,18 @@ struct Frame {
 
 enum Kind {
     Page,
-    List { ordered: bool },
+    List {
+        ordered: bool,
+    },
     Item {
         /// Of an item that is to be done.
         done: Option<bool>,
     },
     Quote,
-    Table { caption: Option<String>, rows: Vec<Vec<String>> },
+    Table {
+        caption: Option<String>,
+        rows: Vec<Vec<String>>,
+    },
     /// Text alone.
     Cell,
 }
