@@ -4,11 +4,7 @@
 //! beside `FOLDER/html/ID.html.gz` gives the URL.
 //! `review --reread FOLDER` reads the Markdown of every page back with a CommonMark parser and compares text and structure with
 //! what was meant; it prints those that differ.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a tool for the eye prints, and ends with what is wrong"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for the eye prints, and ends with what is wrong")]
 
 #[path = "../tests/reread/mod.rs"]
 mod reread;

@@ -220,7 +220,14 @@ fn zone_of(zone: &str) -> String {
             match digits[..] {
                 [h, i] if is_whole => format!("{}{}{}:00", char::from(bytes[0]), char::from(h), char::from(i)),
                 [h, i, m, n] if is_whole => {
-                    format!("{}{}{}:{}{}", char::from(bytes[0]), char::from(h), char::from(i), char::from(m), char::from(n))
+                    format!(
+                        "{}{}{}:{}{}",
+                        char::from(bytes[0]),
+                        char::from(h),
+                        char::from(i),
+                        char::from(m),
+                        char::from(n)
+                    )
                 }
                 _ => String::new(),
             }

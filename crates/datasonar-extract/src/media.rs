@@ -37,8 +37,13 @@ pub(crate) fn classify(content_type: Option<&str>, path: &str, body: &[u8]) -> (
     let kind = match given.as_deref() {
         None
         | Some(
-            "application/octet-stream" | "binary/octet-stream" | "application/unknown" | "unknown/unknown" | "text/unknown"
-            | "application/force-download" | "application/download",
+            "application/octet-stream"
+            | "binary/octet-stream"
+            | "application/unknown"
+            | "unknown/unknown"
+            | "text/unknown"
+            | "application/force-download"
+            | "application/download",
         ) => {
             let (kind, sniffed) = signature.unwrap_or_else(|| sniff(path, body));
             return (kind, sniffed.to_owned());
@@ -76,7 +81,9 @@ pub(crate) fn classify(content_type: Option<&str>, path: &str, body: &[u8]) -> (
 /// The language of text that people read as it is, by its media type.
 fn language_of(media: &str) -> Option<&'static str> {
     Some(match media {
-        "application/javascript" | "text/javascript" | "application/x-javascript" | "application/ecmascript" => "javascript",
+        "application/javascript" | "text/javascript" | "application/x-javascript" | "application/ecmascript" => {
+            "javascript"
+        }
         "application/typescript" | "text/typescript" => "typescript",
         "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => "yaml",
         "application/toml" => "toml",
@@ -141,9 +148,11 @@ fn has(text: &[u8], needle: &[u8]) -> bool {
 fn is_feed(body: &[u8]) -> bool {
     let head = head_of(body);
     let begins = |name: &[u8]| head.starts_with(name);
-    begins(b"<rss") || begins(b"<feed") || begins(b"<?xml") && !has(head, b"<html") && {
-        has(head, b"<rss") || has(head, b"<feed ") || has(head, b"<rdf:RDF")
-    }
+    begins(b"<rss")
+        || begins(b"<feed")
+        || begins(b"<?xml") && !has(head, b"<html") && {
+            has(head, b"<rss") || has(head, b"<feed ") || has(head, b"<rdf:RDF")
+        }
 }
 
 /// Whether XML is a page.

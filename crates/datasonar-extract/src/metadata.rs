@@ -68,7 +68,8 @@ impl Metadata {
         let meta = |keys: &[&str]| found.meta(keys);
         let article = structured.article();
         let from_article = |key: &str| article.and_then(|article| text_of(article.get(key)?));
-        let element = |id: Option<NodeId>| id.and_then(|id| clean(&dom.text_content(id, MAX_VALUE_BYTES), MAX_VALUE_BYTES));
+        let element =
+            |id: Option<NodeId>| id.and_then(|id| clean(&dom.text_content(id, MAX_VALUE_BYTES), MAX_VALUE_BYTES));
         let site_name = meta(&["og:site_name"])
             .or_else(|| structured.site().and_then(|site| text_of(site.get("name")?)))
             .or_else(|| article.and_then(|article| text_of(article.get("publisher")?)))
@@ -84,7 +85,9 @@ impl Metadata {
         let language = [(HTML, "lang"), (HTML, "xml:lang"), (BODY, "lang")]
             .into_iter()
             .find_map(|(id, name)| language_tag(dom.attr(id, name)?))
-            .or_else(|| meta(&["content-language", "language", "dc.language", "og:locale"]).and_then(|tag| language_tag(&tag)))
+            .or_else(|| {
+                meta(&["content-language", "language", "dc.language", "og:locale"]).and_then(|tag| language_tag(&tag))
+            })
             .or_else(|| from_article("inLanguage").and_then(|tag| language_tag(&tag)));
         let published = [
             meta(&["article:published_time", "og:published_time"]),
@@ -112,8 +115,14 @@ impl Metadata {
         let absolute = |address: String| base.web(&address).map(String::from);
         Ok(Self {
             title,
-            description: meta(&["description", "og:description", "twitter:description", "dc.description", "dcterms.description"])
-                .or_else(|| from_article("description")),
+            description: meta(&[
+                "description",
+                "og:description",
+                "twitter:description",
+                "dc.description",
+                "dcterms.description",
+            ])
+            .or_else(|| from_article("description")),
             language,
             author: found.author(dom, article),
             published_at: published.into_iter().flatten().find_map(|date| iso_date(&date)),
@@ -144,7 +153,9 @@ impl<'d> Found<'d> {
                 Tag::Text => continue,
                 Tag::Meta if found.metas.len() < MAX_METAS => found.add_meta(dom, id),
                 // Pictures have titles, too.
-                Tag::Title if found.title.is_none() && dom.tag(dom.node(id).parent) != Tag::Svg => found.title = Some(id),
+                Tag::Title if found.title.is_none() && dom.tag(dom.node(id).parent) != Tag::Svg => {
+                    found.title = Some(id)
+                }
                 Tag::H1 if found.heading.is_none() => found.heading = Some(id),
                 Tag::Link if found.canonical.is_none() && has_word(dom.attr(id, "rel"), "canonical") => {
                     found.canonical = dom.attr(id, "href").filter(|href| !href.trim().is_empty());
@@ -153,7 +164,8 @@ impl<'d> Found<'d> {
                     found.image = dom.attr(id, "href");
                 }
                 Tag::Time if found.time.is_none() && is_of_publication(dom, id) => {
-                    found.time = dom.attr(id, "datetime").map(str::to_owned).or_else(|| clean(&dom.text_content(id, 128), 128));
+                    found.time =
+                        dom.attr(id, "datetime").map(str::to_owned).or_else(|| clean(&dom.text_content(id, 128), 128));
                 }
                 Tag::Img if found.image.is_none() && has_word(dom.attr(id, "itemprop"), "image") => {
                     found.image = dom.attr(id, "src");
@@ -191,9 +203,8 @@ impl<'d> Found<'d> {
 
     /// The value of the first of the keys that is given.
     fn meta(&self, keys: &[&str]) -> Option<String> {
-        keys.iter().find_map(|key| {
-            self.metas.iter().filter(|(name, _)| name == key).find_map(|(_, value)| plain(value))
-        })
+        keys.iter()
+            .find_map(|key| self.metas.iter().filter(|(name, _)| name == key).find_map(|(_, value)| plain(value)))
     }
 
     /// Who wrote the page, several parted by commas.
@@ -208,15 +219,26 @@ impl<'d> Found<'d> {
             let named = self.metas.iter().filter(|(name, _)| name == key);
             named.take(MAX_AUTHORS).filter_map(|(_, value)| plain(value)).collect::<Vec<_>>()
         };
-        let keys = ["citation_author", "author", "article:author", "dc.creator", "dcterms.creator", "parsely-author", "sailthru.author"];
+        let keys = [
+            "citation_author",
+            "author",
+            "article:author",
+            "dc.creator",
+            "dcterms.creator",
+            "parsely-author",
+            "sailthru.author",
+        ];
         let of_element = || {
             let id = self.author?;
             // The name within, where there is one.
             let name = dom.descendants(id).take(64).find(|id| has_word(dom.attr(*id, "itemprop"), "name"));
             let name = name.unwrap_or(id);
-            dom.attr(name, "content").and_then(|name| clean(name, 128)).or_else(|| clean(&dom.text_content(name, 512), 128))
+            dom.attr(name, "content")
+                .and_then(|name| clean(name, 128))
+                .or_else(|| clean(&dom.text_content(name, 512), 128))
         };
-        let candidates = of_data.into_iter().chain(keys.into_iter().map(of_metas)).chain([of_element().into_iter().collect()]);
+        let candidates =
+            of_data.into_iter().chain(keys.into_iter().map(of_metas)).chain([of_element().into_iter().collect()]);
         candidates.into_iter().find_map(|names| {
             let mut kept: Vec<String> = Vec::new();
             for name in names.into_iter().filter_map(|name| person(&name)) {
@@ -254,7 +276,9 @@ fn is_of_publication(dom: &Dom<'_>, id: NodeId) -> bool {
 fn plain(value: &str) -> Option<String> {
     let is_escaped = value.split('&').skip(1).any(|rest| {
         let name = rest.split(';').next().unwrap_or_default();
-        name.len() < rest.len() && (2..=8).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'#')
+        name.len() < rest.len()
+            && (2..=8).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'#')
     });
     if !is_escaped || value.contains('<') {
         return clean(value, MAX_VALUE_BYTES);
@@ -284,7 +308,10 @@ fn date_of_path(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').take(16).collect();
     parts.windows(3).find_map(|window| {
         let digits = |part: &str, len: usize| part.len() == len && part.bytes().all(|byte| byte.is_ascii_digit());
-        let fits = digits(window[0], 4) && digits(window[1], 2) && digits(window[2], 2) && ("1990".."2100").contains(&window[0]);
+        let fits = digits(window[0], 4)
+            && digits(window[1], 2)
+            && digits(window[2], 2)
+            && ("1990".."2100").contains(&window[0]);
         fits.then(|| window.join("-"))
     })
 }
@@ -324,7 +351,9 @@ fn image_of(value: &Value) -> Option<String> {
 /// The title without the site's name, which stands before or after a separator.
 fn without_site(title: &str, site: Option<&str>, heading: Option<&str>, url: &Url) -> String {
     const SEPARATORS: [&str; 10] = [" | ", " - ", " – ", " — ", " · ", " • ", " » ", " « ", " :: ", " / "];
-    let bare = |text: &str| text.chars().filter(|next| next.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let bare = |text: &str| {
+        text.chars().filter(|next| next.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>()
+    };
     let host = url.host_str().unwrap_or_default();
     let host = host.strip_prefix("www.").unwrap_or(host);
     let label = host.split('.').rev().nth(1).filter(|label| label.len() > 3).unwrap_or_default();

@@ -56,11 +56,52 @@ fn seeds() -> Vec<Vec<u8>> {
 
 /// Pieces that mean something to one reader or another.
 const PIECES: &[&[u8]] = &[
-    b"<table>", b"<td rowspan=1000 colspan=20>", b"<li>", b"</ul>", b"<blockquote>", b"<b>", b"<a href=", b"<pre>", b"<!--", b"-->",
-    b"<math>", b"<script>", b"</p>", b"<base href='//x'>", b"&#x", b"&amp;", b"]]>", b"<![CDATA[", b"\xFF\xFE", b"\xEF\xBB\xBF", b"\0",
-    b"```", b"$$", b"**", b"| - |", b"[^1]: ", b"\r", b"\"", b",", b"{\"a\":[", b"<rss><channel><item>", b"<entry><content type='xhtml'>",
-    b"stream\n", b"endstream", b" obj", b"<< /Length 99999999999 >>", b"/Filter [/FlateDecode /FlateDecode]", b"[(", b") Tj", b"/Type /ObjStm",
-    b"9999999999", b"-1", b"1 0 R", b"\xC2\xA0", b"\xE2\x80\x8B", b"\xF0\x9F\x98\x80",
+    b"<table>",
+    b"<td rowspan=1000 colspan=20>",
+    b"<li>",
+    b"</ul>",
+    b"<blockquote>",
+    b"<b>",
+    b"<a href=",
+    b"<pre>",
+    b"<!--",
+    b"-->",
+    b"<math>",
+    b"<script>",
+    b"</p>",
+    b"<base href='//x'>",
+    b"&#x",
+    b"&amp;",
+    b"]]>",
+    b"<![CDATA[",
+    b"\xFF\xFE",
+    b"\xEF\xBB\xBF",
+    b"\0",
+    b"```",
+    b"$$",
+    b"**",
+    b"| - |",
+    b"[^1]: ",
+    b"\r",
+    b"\"",
+    b",",
+    b"{\"a\":[",
+    b"<rss><channel><item>",
+    b"<entry><content type='xhtml'>",
+    b"stream\n",
+    b"endstream",
+    b" obj",
+    b"<< /Length 99999999999 >>",
+    b"/Filter [/FlateDecode /FlateDecode]",
+    b"[(",
+    b") Tj",
+    b"/Type /ObjStm",
+    b"9999999999",
+    b"-1",
+    b"1 0 R",
+    b"\xC2\xA0",
+    b"\xE2\x80\x8B",
+    b"\xF0\x9F\x98\x80",
 ];
 
 /// A document changed in some places.
@@ -109,7 +150,8 @@ fn reported(seed: u64, what: &str, input: &[u8], check: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
         let kept = std::env::temp_dir().join(format!("fuzz-{what}-{seed}"));
         fs::write(&kept, input).unwrap();
-        let _ = std::panic::catch_unwind(|| panic!("{what} fails with FUZZ_SEED={seed}; its input is {}", kept.display()));
+        let _ =
+            std::panic::catch_unwind(|| panic!("{what} fails with FUZZ_SEED={seed}; its input is {}", kept.display()));
         resume_unwind(panic);
     }
 }

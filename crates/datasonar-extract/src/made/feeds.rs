@@ -101,7 +101,9 @@ fn rss(dom: &Dom<'_>, root: NodeId, channel: NodeId, budget: &Budget<'_>) -> Res
         title: text(channel, "title"),
         description: text(channel, "description"),
         language: text(channel, "language"),
-        author: text(channel, "creator").or_else(|| text(channel, "author")).or_else(|| text(channel, "managingEditor")),
+        author: text(channel, "creator")
+            .or_else(|| text(channel, "author"))
+            .or_else(|| text(channel, "managingEditor")),
         // Atom's links to the feed itself have no text.
         link: texts(dom, channel, "link").into_iter().next(),
         image: child(dom, channel, "image").and_then(|image| text(image, "url")),
@@ -131,7 +133,8 @@ fn atom(dom: &Dom<'_>, root: NodeId, url: &Url, budget: &Budget<'_>) -> Result<F
     let text = |parent: NodeId, name: &str| child(dom, parent, name).and_then(|id| plain_of(&atom_content(dom, id)));
     let author = |parent: NodeId| child(dom, parent, "author").and_then(|author| text(author, "name"));
     let link = |parent: NodeId, wanted: &str| {
-        let fits = |id: &NodeId| local(dom.name(*id)) == "link" && dom.attr(*id, "rel").unwrap_or("alternate") == wanted;
+        let fits =
+            |id: &NodeId| local(dom.name(*id)) == "link" && dom.attr(*id, "rel").unwrap_or("alternate") == wanted;
         let link = dom.children(parent).find(fits)?;
         let base = dom.ancestors(link).find_map(|id| dom.attr(id, "xml:base")).and_then(|base| url.join(base).ok());
         base.as_ref().unwrap_or(url).join(dom.attr(link, "href")?.trim()).ok().map(String::from)
@@ -267,7 +270,11 @@ fn made(feed: Feed, url: &Url, budget: &Budget<'_>) -> Result<Made, ExtractError
         out.push_str("<article>\n");
         match (title, &link) {
             (Some(title), Some(link)) => {
-                out.push_str(&format!("<h2><a href=\"{}\">{}</a></h2>\n", escaped_value(link.as_str()), escaped(title)));
+                out.push_str(&format!(
+                    "<h2><a href=\"{}\">{}</a></h2>\n",
+                    escaped_value(link.as_str()),
+                    escaped(title)
+                ));
             }
             (Some(title), None) => out.push_str(&format!("<h2>{}</h2>\n", escaped(title))),
             (None, _) => out.push_str("<hr>\n"),

@@ -47,11 +47,6 @@ pub(super) fn paragraphs(text: &str) -> String {
     out
 }
 
-/// A paragraph of running text, whose addresses are links.
-pub(crate) fn paragraph(text: &str) -> String {
-    format!("<p>{}</p>\n", linked(text))
-}
-
 fn is_laid_out(block: &[&str]) -> bool {
     let looks = |line: &&&str| {
         let indented = line.starts_with("  ") || line.starts_with('\t');
@@ -83,12 +78,13 @@ fn write_paragraph(lines: &[&str], out: &mut String) {
 }
 
 /// Text as HTML, its addresses links.
-fn linked(text: &str) -> String {
+pub(crate) fn linked(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(at) = next_address(rest) {
         let tail = &rest[at..];
-        let is_end = |next: char| next.is_whitespace() || matches!(next, '<' | '>' | '"' | '`' | '\u{ff08}' | '\u{3002}');
+        let is_end =
+            |next: char| next.is_whitespace() || matches!(next, '<' | '>' | '"' | '`' | '\u{ff08}' | '\u{3002}');
         let end = tail.find(is_end).unwrap_or(tail.len());
         let mut address = tail[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', ']', '}', '*', '_']);
         if address.ends_with(')') && !address.contains('(') {
@@ -131,7 +127,8 @@ mod tests {
 
     #[test]
     fn layout_is_kept_where_there_is_one() {
-        let text = "A heading\nof two lines\n\nname    size\nsmall   2\n\n  and so\n  on\n\nEnd, see https://e.org/x(y).";
+        let text =
+            "A heading\nof two lines\n\nname    size\nsmall   2\n\n  and so\n  on\n\nEnd, see https://e.org/x(y).";
         let expected = "<p>A heading<br>\nof two lines</p>\n<pre>\nname    size\nsmall   2\n\n  and so\n  on</pre>\n\
             <p>End, see <a href=\"https://e.org/x(y)\">https://e.org/x(y)</a>.</p>\n";
         assert_eq!(paragraphs(text), expected);

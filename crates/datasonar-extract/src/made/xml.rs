@@ -54,7 +54,11 @@ fn sitemap(dom: &Dom<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, E
         };
         if let Some(address) = text("loc") {
             let changed = text("lastmod").map(|date| format!(" · {}", escaped(&date))).unwrap_or_default();
-            out.push_str(&format!("<li><a href=\"{}\">{}</a>{changed}</li>\n", escaped_value(&address), escaped(&address)));
+            out.push_str(&format!(
+                "<li><a href=\"{}\">{}</a>{changed}</li>\n",
+                escaped_value(&address),
+                escaped(&address)
+            ));
         }
     }
     out.push_str("</ul>\n");
@@ -119,7 +123,8 @@ fn data(dom: &Dom<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, Extr
         let has_elements = dom.children(id).any(|child| dom.is_element(child));
         if dom.is_element(id) {
             out.push_str(&format!("<li>{}", escaped(dom.name(id))));
-            let attrs: Vec<String> = dom.attrs(id).take(MAX_ATTRS).map(|(name, value)| format!("{name}={value}")).collect();
+            let attrs: Vec<String> =
+                dom.attrs(id).take(MAX_ATTRS).map(|(name, value)| format!("{name}={value}")).collect();
             if !attrs.is_empty() {
                 out.push_str(&format!(" ({})", escaped(&attrs.join(", "))));
             }

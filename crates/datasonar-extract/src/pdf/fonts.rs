@@ -240,7 +240,8 @@ impl Font {
     }
 
     fn means(&mut self, code: u32, text: String) {
-        let says_nothing = text.is_empty() || text.chars().all(|character| character == '\0' || character == '\u{fffd}');
+        let says_nothing =
+            text.is_empty() || text.chars().all(|character| character == '\0' || character == '\u{fffd}');
         if self.meaning.len() < MAX_ENTRIES && !says_nothing {
             self.meaning.insert(code, text);
         }

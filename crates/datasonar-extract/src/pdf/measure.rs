@@ -46,7 +46,9 @@ pub(super) fn check(body: &[u8], budget: &Budget<'_>) -> Result<(), ExtractError
         };
         from += len;
         if total > MAX_OBJECT_BYTES {
-            return Err(ExtractError::Decode { reason: "the PDF's objects are too large when decompressed".to_owned() });
+            return Err(ExtractError::Decode {
+                reason: "the PDF's objects are too large when decompressed".to_owned(),
+            });
         }
     }
     Ok(())

@@ -103,7 +103,9 @@ impl<'d, 'b> Shower<'d, 'b> {
         if self.bytes >= MAX_TOTAL_BYTES {
             return Ok(Vec::new());
         }
-        let Ok(content) = self.document.get_page_content_with_limit(id, MAX_STREAM_BYTES) else { return Ok(Vec::new()) };
+        let Ok(content) = self.document.get_page_content_with_limit(id, MAX_STREAM_BYTES) else {
+            return Ok(Vec::new());
+        };
         self.budget.spend(content.len())?;
         self.read(&content, resources, IDENTITY, 0)?;
         Ok(std::mem::take(&mut self.pieces))
@@ -325,8 +327,7 @@ fn place(whole: &Matrix, state: &State, width: f32) -> (Piece, f32) {
         _ => (-y, x),
     };
     let size = (state.size * across).abs();
-    let piece =
-        Piece { text: String::new(), places: Vec::new(), x, end: x, y, size, bold: false, mono: false, turns };
+    let piece = Piece { text: String::new(), places: Vec::new(), x, end: x, y, size, bold: false, mono: false, turns };
     (piece, x + width * along)
 }
 

@@ -25,7 +25,8 @@ pub(super) fn stands_apart(dom: &Dom<'_>, id: NodeId) -> bool {
     let is_word = |text: &str| text.chars().filter(|character| character.is_alphanumeric()).nth(1).is_some();
     let (before, after) = (dom.text_content(prev, 256), dom.text_content(id, 16));
     let touches = !before.ends_with(is_space) && !after.starts_with(is_space);
-    let ends_word = before.ends_with(|last: char| last.is_alphanumeric() || matches!(last, '.' | ')' | ':' | '!' | '?'));
+    let ends_word =
+        before.ends_with(|last: char| last.is_alphanumeric() || matches!(last, '.' | ')' | ':' | '!' | '?'));
     touches && ends_word && after.starts_with(char::is_alphanumeric) && is_word(&before) && is_word(&after)
 }
 
@@ -36,7 +37,8 @@ fn is_part(tag: Tag) -> bool {
 /// The text of a picture that stands for a character.
 pub(super) fn emoji(dom: &Dom<'_>, id: NodeId) -> Option<String> {
     let class = dom.attr(id, "class")?;
-    let is_emoji = class.split_ascii_whitespace().any(|word| matches!(word, "emoji" | "wp-smiley" | "smiley" | "smilie"));
+    let is_emoji =
+        class.split_ascii_whitespace().any(|word| matches!(word, "emoji" | "wp-smiley" | "smiley" | "smilie"));
     let alt = collapse(dom.attr(id, "alt").filter(|_| is_emoji)?);
     (!alt.is_empty() && alt.len() <= 64).then_some(alt)
 }
@@ -83,7 +85,11 @@ pub(super) fn titles_remark(dom: &Dom<'_>, id: NodeId) -> bool {
             class.split_ascii_whitespace().any(|word| {
                 matches!(
                     word,
-                    "admonition-title" | "markdown-alert-title" | "callout-title" | "custom-block-title" | "alert-title"
+                    "admonition-title"
+                        | "markdown-alert-title"
+                        | "callout-title"
+                        | "custom-block-title"
+                        | "alert-title"
                 )
             })
         };
@@ -115,8 +121,19 @@ pub(super) fn numbers_lines(dom: &Dom<'_>, id: NodeId) -> bool {
         class.split_ascii_whitespace().any(|word| {
             matches!(
                 word,
-                "gutter" | "lineno" | "linenos" | "linenodiv" | "line-number" | "line-numbers-rows" | "linenumber"
-                    | "lnt" | "ln" | "blob-num" | "rouge-gutter" | "hljs-ln-numbers" | "react-syntax-highlighter-line-number"
+                "gutter"
+                    | "lineno"
+                    | "linenos"
+                    | "linenodiv"
+                    | "line-number"
+                    | "line-numbers-rows"
+                    | "linenumber"
+                    | "lnt"
+                    | "ln"
+                    | "blob-num"
+                    | "rouge-gutter"
+                    | "hljs-ln-numbers"
+                    | "react-syntax-highlighter-line-number"
             )
         })
     };
@@ -149,5 +166,9 @@ pub(super) fn raised(dom: &Dom<'_>, id: NodeId) -> Option<String> {
             _ => return None,
         })
     };
-    if text.chars().count() > 4 { None } else { text.chars().map(sign).collect::<Option<String>>().filter(|text| !text.is_empty()) }
+    if text.chars().count() > 4 {
+        None
+    } else {
+        text.chars().map(sign).collect::<Option<String>>().filter(|text| !text.is_empty())
+    }
 }

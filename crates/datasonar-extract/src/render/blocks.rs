@@ -47,13 +47,18 @@ struct Frame {
 
 enum Kind {
     Page,
-    List { ordered: bool },
+    List {
+        ordered: bool,
+    },
     Item {
         /// Of an item that is to be done.
         done: Option<bool>,
     },
     Quote,
-    Table { caption: Option<String>, rows: Vec<Vec<String>> },
+    Table {
+        caption: Option<String>,
+        rows: Vec<Vec<String>>,
+    },
     /// Text alone.
     Cell,
 }
@@ -166,7 +171,7 @@ impl Writer<'_> {
             Tag::Li if is_free => self.begin(id, Kind::Item { done: task(dom, id) }),
             Tag::Blockquote if is_free => self.begin(id, Kind::Quote),
             Tag::Div | Tag::Aside | Tag::Section if is_free && is_remark(dom, id) => self.begin(id, Kind::Quote),
-            Tag::Table if is_free && self.tables.columns(id).is_some() => {
+            Tag::Table if !self.is_line() && self.tables.columns(id).is_some() => {
                 self.begin(id, Kind::Table { caption: None, rows: Vec::new() });
             }
             Tag::Tr if self.in_table() => {

@@ -49,7 +49,8 @@ pub(super) fn code_in_line(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
         let removed = page.selection.is_removed(id);
         if !removed {
             let tag = dom.tag(id);
-            let is_more = tag.is_block() || matches!(tag, Tag::Img | Tag::Math | Tag::Script | Tag::Rt | Tag::Q | Tag::Sup);
+            let is_more =
+                tag.is_block() || matches!(tag, Tag::Img | Tag::Math | Tag::Script | Tag::Rt | Tag::Q | Tag::Sup);
             if is_more || text.len() > MAX_LINE {
                 return Ok(None);
             }
@@ -89,9 +90,49 @@ fn language_of_class(class: &str) -> Option<&str> {
 
 /// Languages whose name alone, as a class, says what the code is.
 const KNOWN: [&str; 44] = [
-    "bash", "c", "clojure", "cpp", "csharp", "css", "dart", "diff", "dockerfile", "elixir", "erlang", "fsharp", "go", "graphql",
-    "haskell", "html", "ini", "java", "javascript", "js", "json", "jsx", "julia", "kotlin", "lua", "makefile", "perl", "php",
-    "powershell", "python", "r", "ruby", "rust", "scala", "scss", "sh", "shell", "sql", "swift", "toml", "tsx", "typescript", "xml",
+    "bash",
+    "c",
+    "clojure",
+    "cpp",
+    "csharp",
+    "css",
+    "dart",
+    "diff",
+    "dockerfile",
+    "elixir",
+    "erlang",
+    "fsharp",
+    "go",
+    "graphql",
+    "haskell",
+    "html",
+    "ini",
+    "java",
+    "javascript",
+    "js",
+    "json",
+    "jsx",
+    "julia",
+    "kotlin",
+    "lua",
+    "makefile",
+    "perl",
+    "php",
+    "powershell",
+    "python",
+    "r",
+    "ruby",
+    "rust",
+    "scala",
+    "scss",
+    "sh",
+    "shell",
+    "sql",
+    "swift",
+    "toml",
+    "tsx",
+    "typescript",
+    "xml",
     "yaml",
 ];
 

@@ -100,7 +100,10 @@ pub(super) fn is_made_of_formula(dom: &Dom<'_>, id: NodeId) -> bool {
     let Some(class) = dom.attr(id, "class") else { return false };
     let has = |wanted: &[&str]| class.split_ascii_whitespace().any(|word| wanted.contains(&word));
     if has(&["mwe-math-mathml-inline", "mwe-math-mathml-display", "mwe-math-mathml-a11y"]) {
-        return dom.children(dom.node(id).parent).take(8).any(|beside| dom.tag(beside) == Tag::Img && is_formula(dom, beside));
+        return dom
+            .children(dom.node(id).parent)
+            .take(8)
+            .any(|beside| dom.tag(beside) == Tag::Img && is_formula(dom, beside));
     }
     let made = ["MathJax", "MathJax_Display", "MathJax_SVG", "MathJax_SVG_Display", "MathJax_CHTML", "MathJax_Preview"];
     if has(&made) {

@@ -111,8 +111,10 @@ pub(crate) fn read(markdown: &str, math: bool) -> Read {
                     }
                     _ => {}
                 }
-                if !matches!(tag, TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image)
-                {
+                if !matches!(
+                    tag,
+                    TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image
+                ) {
                     text.push(' ');
                 }
             }
@@ -148,8 +150,12 @@ pub(crate) fn check(document: &Document<'_>, main_content: bool) -> Result<(), S
     let options = Options::new(formats, main_content, &[], &[]).map_err(|error| error.to_string())?;
     let extracted = extract(document, &options, &|| false).map_err(|error| error.to_string())?;
     let mut contents = extracted.contents.into_iter().map(|(_, content)| content);
-    let (Some(Content::Text(markdown)), Some(Content::Text(text)), Some(Content::Json(json)), Some(Content::Links(links))) =
-        (contents.next(), contents.next(), contents.next(), contents.next())
+    let (
+        Some(Content::Text(markdown)),
+        Some(Content::Text(text)),
+        Some(Content::Json(json)),
+        Some(Content::Links(links)),
+    ) = (contents.next(), contents.next(), contents.next(), contents.next())
     else {
         return Err("formats are missing".to_owned());
     };
@@ -242,7 +248,8 @@ fn gather(block: &Value, meant: &mut Read) {
         }
         Some("table") => {
             let rows = block["rows"].as_array().into_iter().flatten();
-            let cells: Vec<&str> = rows.flat_map(|row| row.as_array().into_iter().flatten()).filter_map(Value::as_str).collect();
+            let cells: Vec<&str> =
+                rows.flat_map(|row| row.as_array().into_iter().flatten()).filter_map(Value::as_str).collect();
             meant.tables.push(collapse(&cells.join(" ")));
         }
         _ => {}

@@ -11,6 +11,7 @@ mod commands;
 mod crawls;
 mod dashboard;
 mod description;
+mod documents;
 #[path = "../support/generated.rs"]
 mod generated;
 mod hostile;
@@ -20,6 +21,8 @@ mod members;
 mod operation;
 mod outage;
 mod payloads;
+#[path = "../../../datasonar-extract/tests/pdfs/mod.rs"]
+mod pdfs;
 mod replays;
 mod restart;
 mod retention;

@@ -113,7 +113,8 @@ impl Writer<'_> {
         let signs: usize = self.emphasis.marks.iter().map(|closed| closed.sign.len()).sum();
         let before = self.out[..self.out.len() - signs].chars().next_back();
         let ends_in_sign = before.is_some_and(|before| !before.is_alphanumeric());
-        let is_read = !ends_in_sign || next.is_none_or(|next| next.is_ascii_punctuation() && next != '*' && next != '~');
+        let is_read =
+            !ends_in_sign || next.is_none_or(|next| next.is_ascii_punctuation() && next != '*' && next != '~');
         if !is_read {
             self.out.truncate(self.out.len() - signs);
             for Closed { at, sign } in &self.emphasis.marks {
