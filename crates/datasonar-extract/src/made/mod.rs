@@ -13,7 +13,7 @@ mod xml;
 pub(crate) use delimited::table;
 pub(crate) use json::json;
 pub(crate) use markdown::markdown;
-pub(crate) use text::{code, paragraph, plain};
+pub(crate) use text::{code, linked, plain};
 pub(crate) use xml::xml;
 
 use url::Url;

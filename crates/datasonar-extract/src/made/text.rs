@@ -47,11 +47,6 @@ pub(super) fn paragraphs(text: &str) -> String {
     out
 }
 
-/// A paragraph of running text, whose addresses are links.
-pub(crate) fn paragraph(text: &str) -> String {
-    format!("<p>{}</p>\n", linked(text))
-}
-
 fn is_laid_out(block: &[&str]) -> bool {
     let looks = |line: &&&str| {
         let indented = line.starts_with("  ") || line.starts_with('\t');
@@ -83,7 +78,7 @@ fn write_paragraph(lines: &[&str], out: &mut String) {
 }
 
 /// Text as HTML, its addresses links.
-fn linked(text: &str) -> String {
+pub(crate) fn linked(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(at) = next_address(rest) {

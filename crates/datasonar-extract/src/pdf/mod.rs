@@ -26,7 +26,7 @@ use crate::{
     ExtractError, Metadata,
     budget::Budget,
     dates::pdf_date,
-    made::{Made, paragraph},
+    made::{self, Made},
     render::{escaped, escaped_value},
     text::clean,
 };
@@ -41,7 +41,12 @@ const MAX_AREAS: usize = 2000;
 /// Reads a PDF.
 pub(crate) fn read(body: &[u8], budget: &Budget<'_>) -> Result<Made, ExtractError> {
     measure::check(body, budget)?;
-    let options = LoadOptions { max_decompressed_size: Some(MAX_STREAM_BYTES), ..LoadOptions::default() };
+    // Many files are encrypted with no password at all: so that they cannot be changed.
+    let options = LoadOptions {
+        password: Some(String::new()),
+        max_decompressed_size: Some(MAX_STREAM_BYTES),
+        ..LoadOptions::default()
+    };
     // The library has not been seen to panic on hostile files, but it is large.
     let loaded = catch_unwind(AssertUnwindSafe(|| Document::load_mem_with_options(body, options)));
     let document = match loaded {
@@ -160,7 +165,6 @@ fn markup(blocks: &[Block], budget: &Budget<'_>) -> Result<String, ExtractError>
         }
         match block {
             Block::Heading(level, text) => out.push_str(&format!("<h{level}>{}</h{level}>\n", linked(text))),
-            Block::Paragraph(text) if text.links.is_empty() => out.push_str(&paragraph(&text.text)),
             Block::Paragraph(text) => out.push_str(&format!("<p>{}</p>\n", linked(text))),
             Block::Item { text, .. } => out.push_str(&format!("<li>{}</li>\n", linked(text))),
             Block::Code(text) => out.push_str(&format!("<pre>\n{}</pre>\n", escaped(text))),
@@ -186,10 +190,10 @@ fn linked(text: &Linked) -> String {
         let (Some(before), Some(within)) = (text.text.get(at..range.start), text.text.get(range.clone())) else {
             continue;
         };
-        out.push_str(&escaped(before));
+        out.push_str(&made::linked(before));
         out.push_str(&format!("<a href=\"{}\">{}</a>", escaped_value(url), escaped(within)));
         at = range.end;
     }
-    out.push_str(&escaped(text.text.get(at..).unwrap_or_default()));
+    out.push_str(&made::linked(text.text.get(at..).unwrap_or_default()));
     out
 }

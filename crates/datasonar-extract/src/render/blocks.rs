@@ -171,7 +171,7 @@ impl Writer<'_> {
             Tag::Li if is_free => self.begin(id, Kind::Item { done: task(dom, id) }),
             Tag::Blockquote if is_free => self.begin(id, Kind::Quote),
             Tag::Div | Tag::Aside | Tag::Section if is_free && is_remark(dom, id) => self.begin(id, Kind::Quote),
-            Tag::Table if is_free && self.tables.columns(id).is_some() => {
+            Tag::Table if !self.is_line() && self.tables.columns(id).is_some() => {
                 self.begin(id, Kind::Table { caption: None, rows: Vec::new() });
             }
             Tag::Tr if self.in_table() => {

@@ -54,6 +54,7 @@ pub(crate) fn document(pages: &[&[(f32, f32, &str)]], info: &str) -> Vec<u8> {
 }
 
 /// Files to begin with.
+#[allow(dead_code, reason = "each test has its own use for this module")]
 pub(crate) fn all() -> Vec<Vec<u8>> {
     let lines: &[(f32, f32, &str)] = &[
         (24.0, 0.0, "A title of its own"),

@@ -11,6 +11,7 @@ mod commands;
 mod crawls;
 mod dashboard;
 mod description;
+mod documents;
 #[path = "../support/generated.rs"]
 mod generated;
 mod hostile;
@@ -22,6 +23,8 @@ mod members;
 mod operation;
 mod outage;
 mod payloads;
+#[path = "../../../datasonar-extract/tests/pdfs/mod.rs"]
+mod pdfs;
 mod plans;
 mod replays;
 mod restart;

@@ -9,6 +9,7 @@ use crate::{
     dom::{Dom, NodeId, Tag},
     render::{
         Page,
+        beside::is_remark,
         math::{Formula, formula, is_formula},
     },
 };
@@ -45,7 +46,7 @@ impl Notes {
                         Tag::Math | Tag::Script | Tag::Img => math |= is_formula(dom, id),
                         Tag::A => calls.extend(called(dom, id).map(|target| (id, target))),
                         Tag::Li => {
-                            if let Some(name) = dom.attr(id, "id") {
+                            if let Some(name) = dom.attr(id, "id").filter(|_| stands_by_itself(dom, id)) {
                                 items.entry(name).or_insert(id);
                             }
                         }
@@ -68,6 +69,16 @@ impl Notes {
         }
         Ok(notes)
     }
+}
+
+/// Whether an item is in no other list, quote or table.
+fn stands_by_itself(dom: &Dom<'_>, id: NodeId) -> bool {
+    let holds = |id: NodeId| {
+        matches!(dom.tag(id), Tag::Li | Tag::Blockquote | Tag::Td | Tag::Th | Tag::Dt | Tag::Pre | Tag::Code)
+            || dom.tag(id).is_heading()
+            || is_remark(dom, id)
+    };
+    !dom.ancestors(id).take(64).any(holds)
 }
 
 /// The name of the footnote that a link calls.
