@@ -239,8 +239,13 @@ impl Launcher {
         };
         let failed = |error: std::io::Error| LaunchError::Failed(format!("its directory cannot be made: {error}"));
         let profile = tempfile::Builder::new().prefix("datasonar-render-").tempdir().map_err(failed)?;
+        let own = profile.path().join("Default");
+        fs::create_dir(&own).map_err(failed)?;
+        fs::write(own.join("Preferences"), PREFERENCES).map_err(failed)?;
         if let Some(user) = user {
-            std::os::unix::fs::chown(profile.path(), Some(user.uid), Some(user.gid)).map_err(failed)?;
+            for path in [profile.path(), &own, &own.join("Preferences")] {
+                std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).map_err(failed)?;
+            }
         }
         Ok((program, user, profile))
     }
@@ -275,6 +280,11 @@ impl Launcher {
     }
 }
 
+/// What is in its profile from the begin: WebRTC would send packets past any proxy, and the flag that forbids it has changed its
+/// name.
+const PREFERENCES: &str = r#"{"webrtc": {"ip_handling_policy": "disable_non_proxied_udp", "multiple_routes_enabled": false,
+    "nonproxied_udp_enabled": false}}"#;
+
 /// What makes a browser one for pages of strangers.
 const FLAGS: &[&str] = &[
     "--headless=new",
@@ -285,7 +295,9 @@ const FLAGS: &[&str] = &[
     "--proxy-bypass-list=<-loopback>",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
     "--disable-quic",
+    // The same under its older and its newer name; see PREFERENCES.
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--dns-prefetch-disable",
     "--no-pings",
     // Nothing of its own accord.

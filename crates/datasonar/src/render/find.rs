@@ -6,17 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The names under which Chromium is looked for, the lightest first.
-const NAMES: [&str; 8] = [
-    "chrome-headless-shell",
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "microsoft-edge",
-];
+/// The names under which Chromium is looked for. The shells for headless use alone (`chrome-headless-shell`) are not among them: they
+/// know no preferences, by which WebRTC is kept behind the proxy.
+const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
 /// Why no browser was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -145,7 +145,7 @@ async fn what_is_waited_for_is_there() {
     gate.notify_one();
     let waited = json!({"url": late, "render": "always", "format": "text", "wait_for": "p.price"});
     assert!(content(&scrape(&server, waited).await).contains("12 euros"));
-    let never = json!({"url": late, "render": "always", "wait_for": "#nothing", "timeout": 2});
+    let never = json!({"url": late, "render": "always", "wait_for": "#nothing", "timeout": 6});
     let never = server.post("/v1/scrape", &never).await.is(504);
     assert_eq!(never["error"]["code"], "timeout");
     assert!(never["error"]["message"].as_str().unwrap().contains("`#nothing`"), "{never}");

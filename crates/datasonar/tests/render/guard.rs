@@ -57,12 +57,12 @@ const ATTACK: &str = r#"<!doctype html><html><head>
         attempt('request', () => new Promise((good, bad) => { const it = new XMLHttpRequest(); it.open('GET', `http://${host}/xhr`);
             it.onload = () => good(it.status); it.onerror = bad; it.send() })),
         attempt('worker', () => new Promise((good, bad) => {
-            const code = `fetch('http://${host}/worker', {mode: 'no-cors'}).then(a => postMessage('came'), () => postMessage('failed'));
+            const code = `fetch('http://${host}/worker').then(a => postMessage('came'), () => postMessage('failed'));
                 try { importScripts('http://${host}/import.js') } catch {}`;
             const it = new Worker(URL.createObjectURL(new Blob([code])));
             it.onmessage = said => said.data == 'came' ? good('came') : bad(); it.onerror = bad })),
         attempt('shared worker', () => new Promise((good, bad) => {
-            const code = `onconnect = e => fetch('http://${host}/shared', {mode: 'no-cors'}).then(
+            const code = `onconnect = e => fetch('http://${host}/shared').then(
                 () => e.ports[0].postMessage('came'), () => e.ports[0].postMessage('failed'))`;
             const it = new SharedWorker(URL.createObjectURL(new Blob([code])));
             it.port.onmessage = said => said.data == 'came' ? good('came') : bad(); it.onerror = bad })),
@@ -165,10 +165,13 @@ async fn what_the_operator_allows_is_reached_over_sockets_and_tunnels_too() {
         .page("/data", Answer::Is(200, vec![("access-control-allow-origin", "*".to_owned())], "allowed".to_owned()));
     let page = site.page("/page", Answer::html(format!(
         "<p id=x>nothing</p><script>fetch('{data}').then(a => a.text()).then(text => {{ x.textContent = `It is ${{text}}.` }});
-         new WebSocket('ws://127.0.0.1:{}/socket'); fetch('https://127.0.0.1:{}/tls').catch(() => 0)</script>",
+ const socket = new Promise(done => {{ new WebSocket('ws://127.0.0.1:{}/socket').onerror = done }});
+         const tls = fetch('https://127.0.0.1:{}/tls').catch(() => 0);
+         Promise.all([socket, tls]).then(() => {{ document.body.append(Object.assign(document.createElement('p'), {{id: 'done'}})) }})</script>",
         trap.port, trap.port,
     )));
-    let page = content(&scrape(&server, json!({"url": page, "render": "always", "format": "text"})).await);
+    let body = json!({"url": page, "render": "always", "format": "text", "wait_for": "#done"});
+    let page = content(&scrape(&server, body).await);
     assert!(page.contains("It is allowed."), "{page}");
     until("a socket and a handshake", async || {
         let caught = trap.caught();
@@ -185,7 +188,7 @@ async fn downloads_dialogs_and_windows_come_to_nothing() {
     let server: Server = setup().start().await;
     let file =
         vec![("content-type", "application/octet-stream".to_owned()), ("content-disposition", "attachment".to_owned())];
-    site.page("/file", Answer::Is(200, file, "bytes".repeat(1_000)));
+    site.page("/file", Answer::Is(200, file, "\0\u{1}\u{2}".repeat(1_000)));
     site.page("/popup", Answer::html("<p>A window.</p>"));
     let page = site.page("/page", Answer::html(
         "<body><p id=x>Before.</p><a id=a href=/file download>file</a><a id=b href=/popup target=_blank>window</a><script>

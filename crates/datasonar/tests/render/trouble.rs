@@ -1,15 +1,11 @@
-//! Pages that do not end, take too much, or lose their browser: each costs itself, and no other page anything.
+//! Pages that do not end, take too much, or have no browser: each costs itself, and no other page anything.
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
-use super::{
-    server::until,
-    web::{Answer, Site, content, processes, scrape, setup},
-};
+use super::web::{Answer, Site, content, scrape, setup};
 
 const GOOD: &str = "<title>Good</title><div id=root></div><script>root.innerHTML = '<p>This one is well, and says so in some words.</p>'</script>";
 
@@ -63,43 +59,6 @@ async fn a_page_that_takes_too_much_memory_is_ended_and_the_others_go_on() {
     assert!(page["error"]["message"].as_str().unwrap().contains("memory"), "{page}");
     assert!(content(&scrape(&server, json!({"url": good, "render": "always"})).await).contains("This one is well"));
     server.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_browser_that_is_killed_in_the_middle_of_a_page_loses_nothing() {
-    let site = Site::start().await;
-    let server = setup().start().await;
-    let gate = std::sync::Arc::new(Notify::new());
-    site.page("/held", Answer::Held(gate.clone(), "It came in the end, in one piece and in some words.".to_owned()));
-    let page = site.page("/page", Answer::html(
-        "<p id=x>Before.</p><script>fetch('/held').then(a => a.text()).then(text => { x.textContent = text; x.id = 'done' })</script>",
-    ));
-    let own = format!("--user-data-dir={}", std::env::temp_dir().join("datasonar-render-").display());
-    let marked = || processes(&own).into_iter().filter(|id| is_browser_of_this_process(*id)).collect::<Vec<_>>();
-    let kill = async {
-        until("the page's request", async || (!site.hits("/held").is_empty()).then_some(())).await;
-        let browsers = marked();
-        assert_eq!(browsers.len(), 1, "{browsers:?}");
-        for secret in ["DATASONAR", "AWS_", "CARGO"] {
-            let environment = std::fs::read(format!("/proc/{}/environ", browsers[0])).unwrap();
-            assert!(!String::from_utf8_lossy(&environment).contains(secret), "the browser knows {secret}");
-        }
-        kill_process(Pid::from_raw(browsers[0]).unwrap(), Signal::KILL).unwrap();
-        until("the page's second request", async || (site.hits("/held").len() > 1).then_some(())).await;
-        gate.notify_one();
-    };
-    let body = json!({"url": page, "render": "always", "wait_for": "#done", "format": "text"});
-    let (page, ()) = tokio::join!(scrape(&server, body), kill);
-    assert!(content(&page).contains("It came in the end"), "{page}");
-    server.finish().await;
-}
-
-/// Whether a process is a browser, not one of its parts, and was started by this one.
-fn is_browser_of_this_process(id: i32) -> bool {
-    let command = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1)?.parse().ok());
-    !String::from_utf8_lossy(&command).contains("--type=") && parent == Some(std::process::id())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

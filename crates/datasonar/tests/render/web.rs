@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UdpSocket},
     sync::Notify,
 };
@@ -160,10 +161,16 @@ impl Trap {
         let caught = Arc::<Mutex<Vec<String>>>::default();
         let (by_tcp, by_udp) = (caught.clone(), caught.clone());
         tokio::spawn(async move {
-            while let Ok((stream, _)) = tcp.accept().await {
-                let mut begin = [0; 200];
-                let read = stream.readable().await.and_then(|()| stream.try_read(&mut begin)).unwrap_or(0);
-                by_tcp.lock().push(format!("tcp: {}", String::from_utf8_lossy(&begin[..read])));
+            while let Ok((mut stream, _)) = tcp.accept().await {
+                let by_tcp = by_tcp.clone();
+                tokio::spawn(async move {
+                    let mut begin = [0; 200];
+                    let read = stream.read(&mut begin).await.unwrap_or(0);
+                    by_tcp.lock().push(format!("tcp: {}", String::from_utf8_lossy(&begin[..read])));
+                    // Whoever came hears that there is nothing to be had.
+                    let _ =
+                        stream.write_all(b"HTTP/1.1 400 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+                });
             }
         });
         tokio::spawn(async move {
