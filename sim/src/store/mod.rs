@@ -153,6 +153,7 @@ faulty! {
     find_jobs(scope: Scope, search: JobSearch, part: Part<JobId>) -> Listing<Job, JobId>;
     find_deliveries(scope: Scope, search: DeliverySearch, part: Part<DeliveryId>) -> Listing<ListedDelivery, DeliveryId>;
     dead_letters(scope: Scope, limit: u32) -> DeadLetters;
+    count_replayable(scope: Scope, selection: Selection) -> CappedCount;
     dead_letters_of(scope: Scope, group: DeadLetterKey, after: Option<DeliveryId>, limit: u32) -> Vec<ListedDelivery>;
     endpoints(scope: Scope, since: Timestamp, limit: u32) -> Vec<EndpointHealth>;
     job_errors(scope: Scope, job: JobId) -> Vec<PageErrors>;

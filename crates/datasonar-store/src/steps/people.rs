@@ -456,15 +456,15 @@ mod tests {
         store.accept_link([number; 32], user, session, now()).await
     }
 
-    /// The owner of one account gets no hold of a user of another by inviting them; and a user stays while one membership is left. No step makes a
-    /// second account yet.
+    /// The owner of one account gets no hold of a user of another by inviting them; and a user stays while one membership is left.
     #[tokio::test]
     async fn a_user_of_two_accounts_is_neither_ones() {
-        const ACCOUNT: &str = "INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, 'a', 'b', 0, 0)";
+        const ACCOUNT: &str = "INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, ?, 'b', 0, 0)";
         const MEMBER: &str = "INSERT INTO members (account, user_id, role, joined_at) VALUES (?, ?, 'member', 0)";
         let store = SqliteStore::in_memory(Threading::Inline).await.unwrap();
         for account in [HERE, THERE] {
-            store.write(move |c| Ok(c.prepare(ACCOUNT).run([account])?)).await.unwrap();
+            let email = account.to_string();
+            store.write(move |c| Ok(c.prepare(ACCOUNT).run(params![account, email])?)).await.unwrap();
         }
         let ada = join(&store, HERE, 1, "ada@example.com").await.unwrap();
         let stolen = join(&store, THERE, 2, "ada@example.com").await;
