@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use datasonar_store::{LimitReached, StoreError};
+use datasonar_store::{Limit, LimitReached, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -49,15 +49,20 @@ pub(super) struct Problem {
     #[schema(required = false)]
     pub(super) errors: Vec<FieldError>,
     /// The limit of the account's plan that was reached: `pages_per_month`, `requests_per_minute` or `concurrent_jobs`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) limit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_name")]
+    #[schema(value_type = Option<String>)]
+    pub(super) limit: Option<Limit>,
     /// In seconds.
     #[serde(skip)]
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
+}
+
+fn as_name<S: serde::Serializer>(limit: &Option<Limit>, serializer: S) -> Result<S::Ok, S::Error> {
+    limit.map(Limit::as_str).serialize(serializer)
 }
 
 impl Problem {
@@ -102,7 +107,7 @@ impl Problem {
     /// More than the account's plan allows: 429.
     pub(super) fn limited(reached: &LimitReached) -> Self {
         Self {
-            limit: Some(reached.limit.as_str()),
+            limit: Some(reached.limit),
             retry_after: Some(whole_seconds(reached.retry_after)),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, reached.to_string())
         }
@@ -118,8 +123,9 @@ impl Problem {
 }
 
 /// Seconds, rounded up, so that whoever waits for them does not come too early; at least one.
-fn whole_seconds(time: Duration) -> u64 {
-    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
+fn whole_seconds(time: Duration) -> u32 {
+    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 impl IntoResponse for Problem {
