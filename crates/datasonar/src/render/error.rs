@@ -30,16 +30,25 @@ pub struct RenderError {
     pub kind: RenderErrorKind,
     /// What happened, for people.
     pub message: String,
-    /// The URL that was come to, without credentials, if it answered.
-    pub final_url: Option<Url>,
-    /// Its answer.
-    pub answer: Option<Arc<(StatusCode, HeaderMap)>>,
+    /// The answer that was come to, if there was one.
+    pub answer: Option<Arc<Arrival>>,
     pub(super) is_transient: bool,
+}
+
+/// An answer that a page came to.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Who answered, without credentials.
+    pub url: Url,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
 }
 
 impl RenderError {
     fn new(kind: RenderErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), final_url: None, answer: None, is_transient: false }
+        Self { kind, message: message.into(), answer: None, is_transient: false }
     }
 
     /// The page is to blame.

@@ -28,7 +28,7 @@ use tokio::{sync::OnceCell, time::Instant};
 use url::Url;
 
 use browser::Launcher;
-pub use error::{RenderError, RenderErrorKind};
+pub use error::{Arrival, RenderError, RenderErrorKind};
 use pool::Pool;
 use proxy::Proxy;
 use tab::Room;
@@ -105,8 +105,8 @@ impl Tried for Result<Rendered, RenderError> {
                 Some(Answer { url: &rendered.final_url, status: rendered.status, headers: &rendered.headers })
             }
             Err(error) => {
-                let (status, headers) = &**error.answer.as_ref()?;
-                Some(Answer { url: error.final_url.as_ref()?, status: *status, headers })
+                let Arrival { url, status, headers } = &**error.answer.as_ref()?;
+                Some(Answer { url, status: *status, headers })
             }
         }
     }

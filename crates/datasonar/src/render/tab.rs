@@ -20,7 +20,7 @@ use tokio::{
 use url::Url;
 
 use super::{
-    Page, RenderError, RenderErrorKind, Rendered, Screenshot,
+    Arrival, Page, RenderError, RenderErrorKind, Rendered, Screenshot,
     browser::{Browser, Lease},
     cdp::{Cdp, CdpError, Event, Events},
     proxy::{OpenGate, Proxy, USER},
@@ -542,7 +542,7 @@ impl<'a> Tab<'a> {
     fn told(&self, error: RenderError) -> RenderError {
         match self.state.lock().answer.take() {
             Some((url, status, headers)) => {
-                RenderError { final_url: Some(url), answer: Some(Arc::new((status, headers))), ..error }
+                RenderError { answer: Some(Arc::new(Arrival { url, status, headers })), ..error }
             }
             None => error,
         }

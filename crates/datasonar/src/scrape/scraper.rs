@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cpu,
     fetch::{Fetch, Fetcher, Outcome, Robots, Turn, Turns},
-    render::{Page, RenderErrorKind, Renderer},
+    render::{Arrival, Page, RenderErrorKind, Renderer},
 };
 
 /// The longest that deriving the content of one page may take.
@@ -236,14 +236,14 @@ impl Scraper {
             return Box::pin(self.fetched(target, plan, fetch, false)).await;
         }
         let spent = before + spent;
-        let (url, answer) = (error.final_url.as_ref(), error.answer.as_deref());
-        if let (RenderErrorKind::Refused, Some(url), Some((status, headers))) = (error.kind, url, answer) {
+        let answer = error.answer.as_deref();
+        if let (RenderErrorKind::Refused, Some(Arrival { url, status, headers })) = (error.kind, answer) {
             return refused(target, (url, *status, headers), spent, plan);
         }
         let code = ErrorCode::from_name(error.code()).unwrap_or(ErrorCode::Internal);
         PageResult {
-            final_url: url.map(Url::to_string),
-            status_code: answer.map(|(status, _)| status.as_u16()),
+            final_url: answer.map(|answer| answer.url.to_string()),
+            status_code: answer.map(|answer| answer.status.as_u16()),
             ..target.failed(PageError::new(code, error.message.clone()), milliseconds(spent))
         }
         .into()

@@ -30,7 +30,7 @@ pub(in crate::cli) enum SchedulesCommand {
     /// Look at a schedule: its next times and its last runs
     Show(ScheduleArgs),
     /// Make a schedule
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Change a schedule; what is not named stays
     Update(UpdateArgs),
     /// Let a schedule rest
@@ -167,7 +167,7 @@ pub(in crate::cli) async fn run(command: SchedulesCommand) -> Result<ExitCode> {
             let schedule = Api::new(args.server)?.json(Method::GET, &path(args.id), None).await?;
             show(&schedule, args.json)?;
         }
-        SchedulesCommand::Create(args) => create(args).await?,
+        SchedulesCommand::Create(args) => create(*args).await?,
         SchedulesCommand::Update(args) => update(args).await?,
         SchedulesCommand::Pause(args) => change(args, &json!({"paused": true})).await?,
         SchedulesCommand::Resume(args) => change(args, &json!({"paused": false})).await?,
