@@ -3,6 +3,7 @@
 //! What separates is written lazily: a block asks for a line break, white space for a space, an element for its marks,
 //! and all of it is decided when the next word comes. So nothing is left dangling, and emphasis never spans paragraphs.
 
+mod literal;
 mod marks;
 pub(super) mod notes;
 mod tables;
@@ -12,9 +13,9 @@ use notes::{Notes, leads_back};
 
 use super::{
     Page,
-    beside::{decorates, emoji, is_remark, numbers_lines, raised, stands_apart, task, titles_remark},
-    code::{code_in_line, language, longest_ticks, preformatted},
-    escape::{Place, glue, heading_word, markdown_url, markdown_word},
+    beside::{emoji, is_remark, numbers_lines, raised, stands_apart, task, titles_remark},
+    code::code_in_line,
+    escape::{Place, glue, heading_word, markdown_word},
     math::is_made_of_formula,
     tables::DataTables,
 };
@@ -22,8 +23,7 @@ use crate::{
     ExtractError,
     budget::Budget,
     dom::{NodeId, Tag},
-    links::image_source,
-    text::{collapse, is_space, is_unseen},
+    text::{is_space, is_unseen},
 };
 
 /// Lists and quotes within each other that are indented, at most.
@@ -451,35 +451,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn code_block(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<(), ExtractError> {
-        let text = preformatted(&self.page, id, budget)?;
-        if text.trim().is_empty() {
-            return Ok(());
-        }
-        self.block(2);
-        // No emphasis is opened for code.
-        self.begin_line();
-        let fence = "`".repeat(longest_ticks(&text).max(2) + 1);
-        if self.markdown {
-            self.out.push_str(&fence);
-            self.out.push_str(language(&self.page, id).unwrap_or_default());
-            self.new_line();
-        }
-        for (at, line) in text.lines().enumerate() {
-            if at > 0 {
-                self.new_line();
-            }
-            budget.spend(line.len())?;
-            self.out.push_str(line);
-        }
-        if self.markdown {
-            self.new_line();
-            self.out.push_str(&fence);
-        }
-        self.block(2);
-        Ok(())
-    }
-
     fn new_line(&mut self) {
         self.out.push('\n');
         self.out.push_str(&self.prefix);
@@ -575,58 +546,5 @@ impl<'a> Writer<'a> {
         }
         (self.breaks, self.line_begun, self.space, self.line_break) = (0, true, false, false);
         self.quoted_from = None;
-    }
-
-    fn code(&mut self, text: &str) {
-        let spaced = text.starts_with(is_space);
-        let text = collapse(text);
-        if text.is_empty() {
-            self.space |= spaced;
-            return;
-        }
-        self.begin_word();
-        // Two pieces of code side by side would be read as one, and are.
-        if self.code_end == self.out.len() && !text.contains('`') {
-            self.out.pop();
-            self.out.push_str(&if self.in_cell { text.replace('|', "\\|") } else { text });
-            self.out.push('`');
-            self.code_end = self.out.len();
-            return;
-        }
-        if self.out.ends_with('`') {
-            self.out.push(' ');
-        }
-        let ticks = "`".repeat(longest_ticks(&text) + 1);
-        let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-        let text = if self.in_cell { text.replace('|', "\\|") } else { text };
-        for part in [ticks.as_str(), pad, &text, pad, &ticks] {
-            self.out.push_str(part);
-        }
-        if ticks.len() == 1 && pad.is_empty() {
-            self.code_end = self.out.len();
-        }
-    }
-
-    fn image(&mut self, id: NodeId) {
-        if !self.markdown {
-            return;
-        }
-        let dom = self.page.dom;
-        if decorates(dom, id) {
-            return;
-        }
-        let Some(url) = image_source(dom, id, self.page.base) else { return };
-        let alt = collapse(dom.attr(id, "alt").unwrap_or_default());
-        self.begin_word();
-        self.out.push_str("![");
-        for (at, word) in alt.split(' ').enumerate() {
-            if at > 0 {
-                self.out.push(' ');
-            }
-            markdown_word(word, self.place(false), &mut self.out);
-        }
-        self.out.push_str("](");
-        markdown_url(url.as_str(), &mut self.out);
-        self.out.push(')');
     }
 }
