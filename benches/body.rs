@@ -21,7 +21,7 @@ use datasonar::{
 use datasonar_net::AddressPolicy;
 use datasonar_store::{
     Account, AccountId, ClaimTasks, DeliveryId, Discovery, Environment, FinishTask, Job, JobKind, ProcessId, Scope,
-    Setup, Store, WholeStore,
+    Setup, WholeStore,
     sqlite::{SqliteStore, Threading},
 };
 use futures::TryStreamExt;

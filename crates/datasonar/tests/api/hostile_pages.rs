@@ -79,13 +79,13 @@ impl Rules {
     /// The elements that templates, and what draws charts and times, have.
     fn new() -> Self {
         let tag = Regex::new(r#"<(/?[A-Za-z][A-Za-z0-9]*)((?:[^<>"]|"[^"]*")*)>"#).unwrap();
+        let opening = Regex::new("<([a-z][a-z0-9]*)").unwrap();
         let mut elements = BTreeSet::new();
         for folder in ["templates", "src/dashboard/kit"] {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
             for entry in std::fs::read_dir(folder).unwrap() {
                 let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-                let found = Regex::new("<([a-z][a-z0-9]*)").unwrap();
-                elements.extend(found.captures_iter(&text).map(|found| found[1].to_owned()));
+                elements.extend(opening.captures_iter(&text).map(|found| found[1].to_owned()));
             }
         }
         assert!(elements.contains("main") && !elements.contains("iframe") && !elements.contains("object"));
