@@ -35,3 +35,12 @@ bless:
 # Known vulnerabilities in dependencies (needs cargo-deny and the network).
 audit:
     cargo deny check
+
+# How good and how fast extraction is on a folder of pages with their truths, next to html5ever and comparable crates.
+quality corpus:
+    cargo build --release --manifest-path tools/quality-peers/Cargo.toml
+    taskset -c 0 tools/quality-peers/target/release/quality-peers {{corpus}}
+
+# The parser's trees next to html5ever's, on the same kind of folder.
+trees corpus:
+    CORPUS={{corpus}} cargo test --release -p datasonar-extract --lib agreement -- --include-ignored --nocapture

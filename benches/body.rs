@@ -11,14 +11,17 @@ use bytes::Bytes;
 use datasonar::{
     blobs::Blobs,
     clock::{Clock, Ids, SystemClock},
+    config::Sources,
     jobs::{JobOptions, Jobs, Results, Submit, Terms, segment::Gathering},
+    plans::Plans,
     scrape::Limits,
     wake::Wake,
     webhook::{send::sign, sign::Signer},
 };
 use datasonar_net::AddressPolicy;
 use datasonar_store::{
-    AccountId, ClaimTasks, DeliveryId, Discovery, Environment, FinishTask, Job, JobKind, ProcessId, Scope, Store,
+    Account, AccountId, ClaimTasks, DeliveryId, Discovery, Environment, FinishTask, Job, JobKind, ProcessId, Scope,
+    Setup, WholeStore,
     sqlite::{SqliteStore, Threading},
 };
 use futures::TryStreamExt;
@@ -110,13 +113,18 @@ async fn write_plain(results: &Results, job: &Job, path: &std::path::Path) -> u6
 async fn make_job(directory: &std::path::Path) -> (Results, Job) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids = Ids::seeded(clock.clone(), 1);
-    let store: Arc<dyn Store> = SqliteStore::open(&directory.join("store.db"), Threading::Pool).await.unwrap();
+    let store: Arc<dyn WholeStore> = SqliteStore::open(&directory.join("store.db"), Threading::Pool).await.unwrap();
     let blobs = Blobs::local(&directory.join("blobs")).unwrap();
     let policy = AddressPolicy::public_only();
     let limits = Limits { timeout: Duration::from_secs(30), max_bytes: 10 * 1024 * 1024 };
     let terms = Terms { policy, limits, server: "http://127.0.0.1".into() };
-    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, Wake::default());
+    let settings = Arc::new(Sources::default().settings_without_key().unwrap());
+    let plans = Plans::new(store.clone(), settings, clock.clone());
+    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, plans, Wake::default());
     let scope = Scope { account: AccountId(ids.uuid()), environment: Environment::Production };
+    let (email, plan) = ("owner@localhost".to_owned(), "self-hosted".to_owned());
+    let account = Account { id: scope.account, email, plan, created_at: clock.now(), is_built_in: true };
+    store.set_up(Setup { account, keys: Vec::new(), secrets: Vec::new(), links: Vec::new() }).await.unwrap();
 
     let id = jobs.mint();
     let mut writer = jobs.urls(id);

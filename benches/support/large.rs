@@ -1,5 +1,5 @@
 //! A large embedded store, made of raw rows: 100,000 jobs, 300,000 deliveries, 1,000,000 attempts, of 29 days.
-#![allow(dead_code, reason = "each benchmark uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each benchmark, in its crate, uses its part")]
 
 use std::path::Path;
 

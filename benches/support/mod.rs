@@ -193,6 +193,7 @@ pub(crate) async fn seed(data_dir: &Path, key: &str, endpoints: impl Iterator<It
             work: NewWork::Listed { input: JobInput::Inline(page), tasks: vec![task] },
             created_at: clock.now(),
             idempotency: None,
+            allowance: None,
         };
         let store = store.clone();
         submitting.spawn(async move { store.submit_job(job).await.unwrap() });

@@ -1,11 +1,12 @@
 //! How good the main content is, on pages of which it is known: word F1, by type of page; and how fast.
 //!
-//! `quality FOLDER [--half a|b] [--list] [--speed] [PAGE...]`: `FOLDER/html/ID.html.gz` are pages, `FOLDER/truth/ID.json` says of each
+//! `quality FOLDER [--half a|b] [--list] [--speed] [--judged FILE] [PAGE...]`: `FOLDER/html/ID.html.gz` are pages, `FOLDER/truth/ID.json` says of each
 //! its `url`, its `page_type` and its `main_content`. The metric: words (`\w+`, lower case) as multisets; precision and recall
 //! against the truth; the mean over pages of F1.
 //!
 //! `--half` takes one half of the sites, so that rules can be made on one and tried on the other; `--list` prints every page,
-//! the worst first; `--speed` measures the bare parser of html5ever beside. Named pages are shown line by line: what is
+//! the worst first; `--speed` measures the way to markdown, with the bare parser of html5ever beside; `--judged` (with the
+//! feature `training`) takes the scores of segments from a file, made by models that have not seen the page. Named pages are shown line by line: what is
 //! missing (`-`) and what is too much (`+`), with the share of each line's words that the truth has.
 #![expect(
     clippy::unwrap_used,
@@ -35,6 +36,8 @@ struct Wanted {
     list: bool,
     speed: bool,
     pages: Vec<String>,
+    /// By page: scores of its segments and of types, made elsewhere.
+    judged: HashMap<String, (Vec<f32>, [f32; 7])>,
 }
 
 struct Page {
@@ -52,6 +55,8 @@ struct Score {
     precision: f64,
     recall: f64,
     f1: f64,
+    /// Nothing was found, and there are more than 50 words to be found.
+    is_empty: bool,
     took: Duration,
 }
 
@@ -65,6 +70,7 @@ fn main() {
             "--half" => wanted.half = arguments.next(),
             "--list" => wanted.list = true,
             "--speed" => wanted.speed = true,
+            "--judged" => wanted.judged = judged(&arguments.next().expect("--judged FILE")),
             _ => wanted.pages.push(argument),
         }
     }
@@ -76,7 +82,7 @@ fn main() {
     ids.retain(|id| wanted.pages.is_empty() || wanted.pages.contains(id));
     let mut pages: Vec<Page> = ids.into_iter().map(|id| read(folder, id)).collect();
     pages.retain(|page| wanted.half.as_deref().is_none_or(|half| half == half_of(page)));
-    let scores: Vec<Score> = pages.iter().map(|page| score(page, !wanted.pages.is_empty())).collect();
+    let scores: Vec<Score> = pages.iter().map(|page| score(page, &wanted)).collect();
     report(&scores, wanted.list);
     if wanted.speed {
         compare(&pages);
@@ -105,7 +111,11 @@ fn half_of(page: &Page) -> &'static str {
 }
 
 fn text_of(page: &Page, only_main_content: bool) -> String {
-    let options = Options::new(vec![Format::Text], only_main_content, &[], &[]).unwrap();
+    content_of(page, Format::Text, only_main_content)
+}
+
+fn content_of(page: &Page, format: Format, only_main_content: bool) -> String {
+    let options = Options::new(vec![format], only_main_content, &[], &[]).unwrap();
     let document = Document { url: &page.url, content_type: Some("text/html"), body: &page.body };
     match extract(&document, &options, &|| false).map(|mut extracted| extracted.contents.pop()) {
         Ok(Some((_, Content::Text(text)))) => text,
@@ -113,20 +123,48 @@ fn text_of(page: &Page, only_main_content: bool) -> String {
     }
 }
 
-fn score(page: &Page, show: bool) -> Score {
+/// What `training/train.py --judged` wrote: for each page, its scores by models that have not seen its site.
+fn judged(path: &str) -> HashMap<String, (Vec<f32>, [f32; 7])> {
+    let numbers =
+        |value: &Value| value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect();
+    let page = |line: &str| {
+        let view: Value = serde_json::from_str(line).unwrap();
+        let types: Vec<f32> = numbers(&view["types"]);
+        (view["id"].as_str().unwrap().to_owned(), (numbers(&view["scores"]), types.try_into().unwrap()))
+    };
+    fs::read_to_string(path).unwrap().lines().map(page).collect()
+}
+
+#[cfg(feature = "training")]
+fn judged_text(page: &Page, scores: &[f32], types: &[f32; 7]) -> String {
+    let document = Document { url: &page.url, content_type: Some("text/html"), body: &page.body };
+    datasonar_extract::judged_text(&document, scores, types).unwrap_or_default()
+}
+
+#[cfg(not(feature = "training"))]
+fn judged_text(_: &Page, _: &[f32], _: &[f32; 7]) -> String {
+    panic!("--judged needs the feature `training`")
+}
+
+fn score(page: &Page, wanted: &Wanted) -> Score {
+    let show = !wanted.pages.is_empty();
     let begin = Instant::now();
-    let text = text_of(page, true);
+    let text = match wanted.judged.get(&page.id) {
+        Some((scores, types)) => judged_text(page, scores, types),
+        None => text_of(page, true),
+    };
     let took = begin.elapsed();
-    let (found, wanted) = (words(&text), words(&page.truth));
-    let common: usize = wanted.iter().map(|(word, count)| *count.min(found.get(word).unwrap_or(&0))).sum();
+    let (found, truth) = (words(&text), words(&page.truth));
+    let common: usize = truth.iter().map(|(word, count)| *count.min(found.get(word).unwrap_or(&0))).sum();
     let ratio = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-    let (precision, recall) = (ratio(common, found.values().sum()), ratio(common, wanted.values().sum()));
+    let (precision, recall) = (ratio(common, found.values().sum()), ratio(common, truth.values().sum()));
     let f1 = if common == 0 { 0.0 } else { 2.0 * precision * recall / (precision + recall) };
     if show {
         println!("{} {} {}\n  precision {precision:.3}, recall {recall:.3}", page.id, page.kind, page.url);
-        show_lines(page, &text, &found, &wanted);
+        show_lines(page, &text, &found, &truth);
     }
-    Score { id: page.id.clone(), kind: page.kind.clone(), url: page.url.clone(), precision, recall, f1, took }
+    let is_empty = found.is_empty() && truth.values().sum::<usize>() > 50;
+    Score { id: page.id.clone(), is_empty, kind: page.kind.clone(), url: page.url.clone(), precision, recall, f1, took }
 }
 
 fn words(text: &str) -> HashMap<String, usize> {
@@ -180,6 +218,8 @@ fn report(scores: &[Score], list: bool) {
     let whole: f64 = took.iter().map(Duration::as_secs_f64).sum();
     let at = |part: f64| took.get((took.len() as f64 * part) as usize).or(took.last()).copied().unwrap_or_default();
     println!("{:.0} pages/s on one core, p99 {:?}, most {:?}", scores.len() as f64 / whole, at(0.99), at(1.0));
+    let empty: Vec<&str> = scores.iter().filter(|score| score.is_empty).map(|score| score.id.as_str()).collect();
+    println!("{} pages without content though their truth has more than 50 words: {}", empty.len(), empty.join(" "));
     if list {
         let mut worst: Vec<&Score> = scores.iter().collect();
         worst.sort_by(|a, b| a.f1.total_cmp(&b.f1));
@@ -192,6 +232,10 @@ fn report(scores: &[Score], list: bool) {
 /// html5ever's parser, alone, on the same pages: decoding and a tree, nothing more.
 fn compare(pages: &[Page]) {
     let begin = Instant::now();
+    let written: usize = pages.iter().map(|page| content_of(page, Format::Markdown, true).len()).sum();
+    let ours = begin.elapsed().as_secs_f64();
+    println!("{:.0} pages/s to parse, extract and write markdown ({written} bytes)", pages.len() as f64 / ours);
+    let begin = Instant::now();
     let mut nodes = 0;
     for page in pages {
         let dom = parse_document(RcDom::default(), Default::default()).from_utf8().one(page.body.as_slice());
@@ -199,4 +243,5 @@ fn compare(pages: &[Page]) {
     }
     let took = begin.elapsed().as_secs_f64();
     println!("{:.0} pages/s for html5ever to parse them ({nodes} roots)", pages.len() as f64 / took);
+    println!("{:.2} times as fast as that parse alone", took / ours);
 }

@@ -10,7 +10,7 @@
 //! error. Work is linear in the input, so that ten million bytes of anything take well under two seconds.
 //!
 //! # Reading order
-//! `media` and `charset` (what it is) → `dom` (tokens → tree) → `content`, `main_content` and `select` (what to keep) →
+//! `media` and `charset` (what it is) → `made` and `pdf` (markup for what is not HTML) → `dom` (tokens → tree) → `content`, `main_content` and `select` (what to keep) →
 //! `render` and `links` (formats).
 //! `metadata` reads the whole tree once, before anything is removed from it; `facts`, for crawlers, likewise.
 #![warn(unreachable_pub)]
@@ -18,17 +18,20 @@
 mod budget;
 mod charset;
 mod content;
+mod dates;
 mod dom;
 mod error;
 mod facts;
 mod format;
 mod links;
+mod made;
 mod main_content;
 mod media;
 mod metadata;
 mod options;
-mod plain;
+mod pdf;
 mod render;
+mod said;
 mod select;
 mod structured;
 mod text;
@@ -38,12 +41,13 @@ pub use facts::{CrawlFacts, PageLink, RobotsDirectives};
 pub use format::{Content, Extracted, Format, Link, UnknownFormat};
 pub use metadata::Metadata;
 pub use options::{InvalidSelector, Options};
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
     budget::Budget,
     links::Base,
+    made::Made,
     media::Kind,
     render::{Page, Style},
     structured::StructuredData,
@@ -74,21 +78,68 @@ pub struct Document<'a> {
 pub fn extract(document: &Document<'_>, options: &Options, stop: &dyn Fn() -> bool) -> Result<Extracted, ExtractError> {
     let budget = Budget::new(stop);
     budget.poll()?;
-    let (kind, content_type) = media::classify(document.content_type, document.body);
+    let (kind, content_type) = media::classify(document.content_type, document.url.path(), document.body);
     if kind == Kind::Unsupported {
         return Err(ExtractError::UnsupportedContent { content_type });
     }
-    let top_level_domain = document.url.domain().and_then(|domain| domain.rsplit('.').next());
+    let url = document.url;
+    if kind == Kind::Pdf {
+        let made = pdf::read(document.body, &budget)?;
+        return stand_in(url, made, None, Vec::new(), content_type, options, &budget);
+    }
+    let top_level_domain = url.domain().and_then(|domain| domain.rsplit('.').next());
     let source = charset::decode(document.body, document.content_type, top_level_domain);
     budget.poll()?;
-    let mut extracted = match kind {
-        Kind::Html => html(document.url, &source, options, &budget)?,
-        Kind::Xml => plain::xml(&source, options, &budget)?,
-        Kind::Json => plain::json(&source, options)?,
-        Kind::Text | Kind::Unsupported => plain::text(&source, options),
+    if kind == Kind::Html {
+        let mut extracted = html(url, &source, options, &budget)?;
+        extracted.metadata.content_type = Some(content_type);
+        return Ok(extracted);
+    }
+    let text = charset::normalize(&source);
+    let mut values = Vec::new();
+    let made = match kind {
+        Kind::Xml => made::xml(&text, url, &budget)?,
+        Kind::Json => {
+            let (made, value) = made::json(&source, url, &budget)?;
+            values.push(value);
+            made
+        }
+        Kind::Markdown => made::markdown(&text, url, &budget)?,
+        Kind::Delimited(delimiter) => made::table(&text, delimiter, &budget)?,
+        Kind::Code(language) => made::code(&text, language),
+        _ => made::plain(&text),
     };
-    extracted.metadata.content_type = Some(content_type);
+    let own = if kind == Kind::Markdown { Some(&*text) } else { None };
+    let mut extracted = stand_in(url, made, Some(&source), values, content_type, options, &budget)?;
+    for (format, content) in &mut extracted.contents {
+        if let (Format::Markdown, Some(own)) = (*format, own) {
+            *content = Content::Text(own.to_owned());
+        }
+    }
     Ok(extracted)
+}
+
+/// The content of a document that is not HTML, by the markup that stands for it. All of that is content; `source` is what the document
+/// was, if it was text.
+fn stand_in(
+    url: &Url,
+    made: Made,
+    source: Option<&str>,
+    values: Vec<Value>,
+    content_type: String,
+    options: &Options,
+    budget: &Budget<'_>,
+) -> Result<Extracted, ExtractError> {
+    let options = Options { only_main_content: false, ..options.clone() };
+    let dom = dom::parse(&made.markup, budget)?;
+    let base = Base::of(&dom, url);
+    let structured = StructuredData { objects: values };
+    let selection = content::select(&dom, url, &structured, &options, budget)?;
+    let page = Page { dom: &dom, selection: &selection, base: &base };
+    let metadata = Metadata { content_type: Some(content_type), ..made.metadata };
+    let contents = contents(&Pages { shown: page, own: page }, source, &metadata, &structured, &options, budget)?;
+    let crawl_facts = options.crawl_facts.as_ref().map(|_| CrawlFacts::default());
+    Ok(Extracted { contents, metadata, crawl_facts })
 }
 
 /// What the scorer of main content sees of a page, for training it.
@@ -106,32 +157,85 @@ pub fn training_view(document: &Document<'_>) -> Result<serde_json::Value, Extra
     main_content::training::dump(&dom, document.url, &structured, &budget)
 }
 
+/// The text of a page's main content by scores that were made elsewhere, one for each segment of its [`training_view`].
+///
+/// # Errors
+/// As [`extract`].
+#[cfg(feature = "training")]
+pub fn judged_text(document: &Document<'_>, scores: &[f32], types: &[f32; 7]) -> Result<String, ExtractError> {
+    let budget = Budget::new(&|| false);
+    let top_level_domain = document.url.domain().and_then(|domain| domain.rsplit('.').next());
+    let source = charset::decode(document.body, document.content_type, top_level_domain);
+    let text = charset::normalize(&source);
+    let dom = dom::parse(&text, &budget)?;
+    let structured = StructuredData::of(&dom, &budget)?;
+    let selection = main_content::training::judged(&dom, &structured, scores, types, &budget)?;
+    let base = Base::of(&dom, document.url);
+    render::flow(&Page { dom: &dom, selection: &selection, base: &base }, Style::Plain, &budget)
+}
+
 /// The content of an HTML page.
 fn html(url: &Url, source: &str, options: &Options, budget: &Budget<'_>) -> Result<Extracted, ExtractError> {
     let text = charset::normalize(source);
     let dom = dom::parse(&text, budget)?;
     let base = Base::of(&dom, url);
     let structured = StructuredData::of(&dom, budget)?;
-    let metadata = Metadata::of(&dom, &base, &structured, budget)?;
+    let metadata = Metadata::of(&dom, &base, url, &structured, budget)?;
     let selection = content::select(&dom, url, &structured, options, budget)?;
-    let page = Page { dom: &dom, selection: &selection, base: &base };
+    let said = match options.include.is_empty() && options.only_main_content {
+        true => said::stand_in(&dom, &structured, &selection, budget)?,
+        false => None,
+    };
+    let said = said.as_deref().map(|said| dom::parse(said, budget)).transpose()?;
+    let said = match &said {
+        Some(said) => Some((said, content::seen(said, content::Shown::Yes, budget)?)),
+        None => None,
+    };
+    let own = Page { dom: &dom, selection: &selection, base: &base };
+    let shown = match &said {
+        Some((said, all)) => Page { dom: said, selection: all, base: &base },
+        None => own,
+    };
+    let contents = contents(&Pages { shown, own }, Some(source), &metadata, &structured, options, budget)?;
+    let facts = |agent: &String| CrawlFacts::of(&dom, url, &base, agent, budget);
+    let crawl_facts = options.crawl_facts.as_ref().map(facts).transpose()?;
+    Ok(Extracted { contents, metadata, crawl_facts })
+}
+
+/// What is selected of a document.
+struct Pages<'a> {
+    /// What is rendered.
+    shown: Page<'a>,
+    /// The document's own tree, of which links are told: the same, unless something stands in for a shell.
+    own: Page<'a>,
+}
+
+/// What is selected of a tree, in every format asked for.
+fn contents(
+    pages: &Pages<'_>,
+    source: Option<&str>,
+    metadata: &Metadata,
+    structured: &StructuredData,
+    options: &Options,
+    budget: &Budget<'_>,
+) -> Result<Vec<(Format, Content)>, ExtractError> {
+    let Pages { shown: page, own } = pages;
     let mut contents = Vec::with_capacity(options.formats().len());
     for &format in options.formats() {
+        let html = || render::html(page, metadata.title.as_deref(), budget);
         let content = match format {
-            Format::Markdown => Content::Text(render::flow(&page, Style::Markdown, budget)?),
-            Format::Text => Content::Text(render::flow(&page, Style::Plain, budget)?),
-            Format::Html => Content::Text(render::html(&page, metadata.title.as_deref(), budget)?),
-            Format::RawHtml => Content::Text(source.to_owned()),
-            Format::Links => Content::Links(links::links(&dom, &selection, &base, budget)?),
+            Format::Markdown => Content::Text(render::flow(page, Style::Markdown, budget)?),
+            Format::Text => Content::Text(render::flow(page, Style::Plain, budget)?),
+            Format::Html => Content::Text(html()?),
+            Format::RawHtml => Content::Text(source.map_or_else(html, |source| Ok(source.to_owned()))?),
+            Format::Links => Content::Links(links::links(own.dom, own.selection, own.base, budget)?),
             Format::Json => Content::Json(json!({
                 "title": metadata.title,
-                "blocks": render::blocks(&page, budget)?,
+                "blocks": render::blocks(page, budget)?,
                 "structured_data": structured.objects,
             })),
         };
         contents.push((format, content));
     }
-    let facts = |agent: &String| CrawlFacts::of(&dom, url, &base, agent, budget);
-    let crawl_facts = options.crawl_facts.as_ref().map(facts).transpose()?;
-    Ok(Extracted { contents, metadata, crawl_facts })
+    Ok(contents)
 }

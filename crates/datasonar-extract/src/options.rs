@@ -15,7 +15,7 @@ const MAX_SELECTOR_BYTES: usize = 1024;
 /// What is wanted of a page.
 #[derive(Debug, Clone)]
 pub struct Options {
-    formats: Vec<Format>,
+    pub(crate) formats: Vec<Format>,
     pub(crate) only_main_content: bool,
     pub(crate) include: Vec<Selector>,
     pub(crate) exclude: Vec<Selector>,

@@ -63,6 +63,11 @@ impl StructuredData {
         }
     }
 
+    /// The object that is about the site.
+    pub(crate) fn site(&self) -> Option<&Value> {
+        self.objects.iter().find(|object| object.get("@type").and_then(Value::as_str) == Some("WebSite"))
+    }
+
     /// The object that is about the page.
     pub(crate) fn article(&self) -> Option<&Value> {
         let is = |object: &Value, kinds: &[&str]| match object.get("@type") {

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use datasonar_store::{
     AccountId, BUCKET_MS, DeadLetterKey, DeliverySearch, DeliveryStatus, EndpointSearch, Environment, Insight, JobId,
-    JobKind, JobSearch, JobStatus, Page, Part, Position, Scope, Webhook,
+    JobKind, JobSearch, JobStatus, Page, Part, Position, ScheduleId, Scope, Webhook,
     conformance::plans::{Asked, on_sqlite},
     sqlite::{SqliteStore, Threading},
 };
@@ -49,7 +49,8 @@ fn asked() -> Asked {
     let scope = Scope { account: AccountId(ACCOUNT), environment: Environment::Production };
     let endpoint = Webhook { url: "https://h7.example/hook/7".to_owned(), host: "h7.example".to_owned() };
     let now = Timestamp::from_second(BEGIN + DAYS * 24 * 60 * 60).unwrap();
-    Asked { scope, now, job: JobId(large::job(BEGIN, JOBS / 2)), endpoint }
+    let schedule = ScheduleId(Uuid::from_u64_pair(((BEGIN.unsigned_abs() * 1000 + 7) << 16) | 0x7003, 7));
+    Asked { scope, now, job: JobId(large::job(BEGIN, JOBS / 2)), schedule, endpoint }
 }
 
 /// Asks something often; tells how many rows it led to and how long it took.
@@ -67,7 +68,7 @@ async fn time<F: Future<Output = usize>>(question: &str, ask: impl Fn() -> F) {
 }
 
 async fn ask_all(store: &SqliteStore, asked: &Asked) {
-    let Asked { scope, now, job, endpoint } = asked.clone();
+    let Asked { scope, now, job, endpoint, .. } = asked.clone();
     let ago = |days: i64| now - SignedDuration::from_hours(24 * days);
     for (name, days, bucket) in [("a day by 10 minutes", 1, 1), ("a week by hours", 7, 6), ("29 days by days", 29, 144)]
     {
@@ -95,7 +96,7 @@ async fn ask_all(store: &SqliteStore, asked: &Asked) {
 }
 
 async fn ask_jobs(store: &SqliteStore, asked: &Asked) {
-    let Asked { scope, now, job, endpoint } = asked.clone();
+    let Asked { scope, now, job, endpoint, .. } = asked.clone();
     let (all, host) = (JobSearch::default, Some(endpoint.host));
     let day = now - SignedDuration::from_hours(24);
     let searches = [
@@ -123,7 +124,7 @@ async fn ask_jobs(store: &SqliteStore, asked: &Asked) {
 }
 
 async fn ask_deliveries(store: &SqliteStore, asked: &Asked) {
-    let Asked { scope, now, job, endpoint } = asked.clone();
+    let Asked { scope, now, job, endpoint, .. } = asked.clone();
     let all = DeliverySearch::default;
     let day = now - SignedDuration::from_hours(24);
     let host = Some(EndpointSearch::Host("h8.example".to_owned()));

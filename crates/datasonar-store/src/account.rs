@@ -65,6 +65,17 @@ pub struct Account {
     pub plan: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Whether it is the one that the first start made.
+    pub is_built_in: bool,
+}
+
+/// An account to be stored, with one secret for each environment.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// The account.
+    pub account: Account,
+    /// Its first secrets.
+    pub secrets: Vec<NewSecret>,
 }
 
 /// An API key to be stored. Its text is shown once by whoever made it and never stored.
@@ -167,6 +178,8 @@ pub struct UsageSample {
     pub succeeded: u64,
     /// The sum of their times, in milliseconds.
     pub time_ms: u64,
+    /// Whether the pages were charged before they were asked for ([`crate::Accounts::charge_pages`]), so that they are not added again.
+    pub is_charged: bool,
 }
 
 /// The usage of a scope over a span of days.

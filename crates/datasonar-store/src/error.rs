@@ -1,5 +1,7 @@
 //! What can go wrong in the store, sorted by what the caller can do about it.
 
+use crate::LimitReached;
+
 /// The result of a step.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -18,6 +20,9 @@ pub enum StoreError {
     /// The idempotency key was used before with another body.
     #[error("the idempotency key was used before with another request")]
     IdempotencyMismatch,
+    /// It would be more than the account's plan allows.
+    #[error("{0}")]
+    LimitReached(LimitReached),
     /// The database is busy, full, locked or gone for now: the same step may succeed later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

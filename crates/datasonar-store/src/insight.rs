@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     Delivery, DeliveryId, DeliveryStatus, Histogram, Job, JobId, JobKind, JobStatus, KeyId, Page, Result, Run,
-    Schedule, ScheduleId, Scope, Webhook,
+    Schedule, ScheduleId, Scope, Selection, Webhook,
 };
 
 /// Up to where is counted.
@@ -65,6 +65,10 @@ pub trait Insight: Send + Sync {
 
     /// The deliveries that are `failed`, by endpoint and cause: the `limit` groups whose oldest are the oldest, in that order.
     async fn dead_letters(&self, scope: Scope, limit: u32) -> Result<DeadLetters>;
+
+    /// Counts the deliveries of a selection that could be replayed, as [`crate::Store::count_deliveries`] does, and stops: at
+    /// [`COUNTED`].
+    async fn count_replayable(&self, scope: Scope, selection: Selection) -> Result<CappedCount>;
 
     /// The deliveries that are `failed` of one endpoint and cause, oldest first: up to `limit` after the one given.
     async fn dead_letters_of(

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeliveryId, DeliveryStatus, JobId, NewCrawl, NewTask, Scope, SkipCounts};
+use crate::{Allowance, DeliveryId, DeliveryStatus, JobId, NewCrawl, NewTask, Scope, SkipCounts};
 
 macro_rules! names {
     ($type:ident { $($variant:ident => $name:literal),* $(,)? }) => {
@@ -112,6 +112,8 @@ pub struct NewJob {
     pub created_at: Timestamp,
     /// The caller's idempotency key, if one was sent.
     pub idempotency: Option<Idempotency>,
+    /// What its scope may use, if that is limited.
+    pub allowance: Option<Allowance>,
 }
 
 /// What a job is to do.

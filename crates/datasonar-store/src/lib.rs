@@ -9,6 +9,8 @@
 //! blob store, and rows refer to them.
 
 mod account;
+mod accounts;
+mod allowance;
 mod audit;
 mod delivery;
 mod error;
@@ -34,7 +36,11 @@ mod task;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
-pub use account::{Account, Caller, Environment, Key, NewKey, NewSecret, Scope, Secret, Setup, Usage, UsageSample};
+pub use account::{
+    Account, Caller, Environment, Key, NewAccount, NewKey, NewSecret, Scope, Secret, Setup, Usage, UsageSample,
+};
+pub use accounts::Accounts;
+pub use allowance::{Allowance, Limit, LimitReached, PageAllowance, Spent, TakeRequests, TakenRequests};
 pub use audit::{Audit, AuditedCrawl, AuditedDelivery, AuditedInput, AuditedJob, AuditedTask, Counts, TaskCounts};
 pub use delivery::{
     Attempt, AttemptError, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryFilter, DeliveryLease, DeliveryStatus,

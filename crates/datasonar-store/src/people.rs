@@ -141,9 +141,9 @@ pub trait People: Send + Sync + 'static {
 }
 
 /// A store with all that a server needs of it, for whoever builds one.
-pub trait WholeStore: crate::Store + People {}
+pub trait WholeStore: crate::Store + People + crate::Accounts {}
 
-impl<T: crate::Store + People> WholeStore for T {}
+impl<T: crate::Store + People + crate::Accounts> WholeStore for T {}
 
 /// What a member may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -17,6 +17,7 @@ use crate::{
     key_uses::KeyUses,
     mapper::Mapper,
     people::People,
+    plans::Plans,
     schedules::Schedules,
     scrape::Scraper,
     wake::Wake,
@@ -46,6 +47,8 @@ pub struct App {
     pub policy: AddressPolicy,
     /// People who use the dashboard.
     pub people: People,
+    /// What accounts may use.
+    pub plans: Plans,
     /// Accepts and cancels jobs.
     pub jobs: Jobs,
     /// Keeps schedules and starts their jobs.

@@ -1,6 +1,6 @@
 //! Datasonar: fire jobs, get a clean callback.
 //!
-//! Modules point one way: `config clock crypto blobs wake` → `fetch render` → `crawl scrape` → `jobs mapper people` → `webhook schedules` →
+//! Modules point one way: `config clock crypto blobs wake` → `fetch render plans` → `crawl scrape` → `jobs mapper people` → `webhook schedules` →
 //! `roles | api | dashboard` → `serve` → `cli`. ARCHITECTURE.md walks a job through them.
 
 pub mod api;
@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod key_uses;
 pub mod mapper;
 pub mod people;
+pub mod plans;
 pub mod render;
 pub mod roles;
 pub mod schedules;

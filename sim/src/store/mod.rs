@@ -153,6 +153,7 @@ faulty! {
     find_jobs(scope: Scope, search: JobSearch, part: Part<JobId>) -> Listing<Job, JobId>;
     find_deliveries(scope: Scope, search: DeliverySearch, part: Part<DeliveryId>) -> Listing<ListedDelivery, DeliveryId>;
     dead_letters(scope: Scope, limit: u32) -> DeadLetters;
+    count_replayable(scope: Scope, selection: Selection) -> CappedCount;
     dead_letters_of(scope: Scope, group: DeadLetterKey, after: Option<DeliveryId>, limit: u32) -> Vec<ListedDelivery>;
     endpoints(scope: Scope, since: Timestamp, limit: u32) -> Vec<EndpointHealth>;
     job_errors(scope: Scope, job: JobId) -> Vec<PageErrors>;
@@ -182,4 +183,15 @@ faulty! {
     forgive_failure(subject: Subject, at: Timestamp) -> ();
     forget_failures(subject: Subject) -> ();
     delete_expired_people(expiry: PeopleExpiry, limit: u32) -> u64;
+}
+
+faulty! {
+    Accounts:
+    create_account(new: NewAccount) -> ();
+    accounts(after: Option<AccountId>, limit: u32) -> Vec<Account>;
+    account_by_email(email: String) -> Option<Account>;
+    set_plan(account: AccountId, plan: String) -> ();
+    take_requests(take: TakeRequests) -> TakenRequests;
+    charge_pages(scope: Scope, pages: u64, allowance: Allowance, now: Timestamp) -> ();
+    spent(scope: Scope, since: Timestamp) -> Spent;
 }

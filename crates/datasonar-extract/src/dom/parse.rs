@@ -141,6 +141,14 @@ impl Builder<'_, '_> {
             Tag::Html => self.merge_attrs(HTML),
             Tag::Body => self.merge_attrs(BODY),
             Tag::Head | Tag::Frameset | Tag::Col | Tag::Colgroup => {}
+            // Forms do not nest; one in a table holds nothing.
+            Tag::Form if self.open[Tag::Form as usize] > 0 && self.open[Tag::Template as usize] == 0 => {}
+            Tag::Form if self.top().tag.is_table_context() => {
+                let top = self.top().id;
+                let id = self.insert(tag, key, name, false);
+                self.dom.detach(id);
+                self.dom.append(top, id);
+            }
             Tag::Caption | Tag::Tbody | Tag::Thead | Tag::Tfoot | Tag::Tr | Tag::Td | Tag::Th => {
                 self.start_table_part(tag, key, name);
             }
@@ -364,10 +372,16 @@ impl Builder<'_, '_> {
                 self.tokens.attrs.clear();
                 self.insert(Tag::Br, key, name, false);
             }
-            Tag::P => self.close_paragraph(),
+            Tag::P => {
+                if self.open[Tag::P as usize] == 0 || !self.in_scope(|tag| tag == Tag::P, true) {
+                    self.insert_implied(Tag::P);
+                }
+                self.close_paragraph();
+            }
             Tag::Table | Tag::Tbody | Tag::Thead | Tag::Tfoot | Tag::Tr | Tag::Td | Tag::Th | Tag::Caption => {
                 self.end_table_part(tag);
             }
+            Tag::Form if self.open[Tag::Template as usize] == 0 => self.end_form(),
             tag if tag.is_heading() => {
                 if self.in_scope(Tag::is_heading, false) {
                     while !self.top().tag.is_heading() {
@@ -386,6 +400,19 @@ impl Builder<'_, '_> {
                 }
             }
             tag => self.end_other(tag, key, name),
+        }
+    }
+
+    /// A form ends where it is told to, and nothing in it does.
+    fn end_form(&mut self) {
+        if self.open[Tag::Form as usize] == 0 || !self.in_scope(|tag| tag == Tag::Form, false) {
+            return;
+        }
+        self.imply_ends(Tag::Unknown);
+        if let Some(at) = self.stack.iter().rposition(|open| open.tag == Tag::Form) {
+            let form = self.stack.remove(at);
+            self.dom.nodes[form.id as usize].open = false;
+            self.open[usize::from(form.key)] -= 1;
         }
     }
 

@@ -1,23 +1,40 @@
-//! For training: what the scorer sees of a page, as JSON.
+//! For training: what the scorer sees of a page, as JSON; and what comes of scores that were made elsewhere.
 
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    columns,
+    columns, drop_permalinks,
     features::Features,
     lexicon::class_words,
-    page,
+    page::{self, Type},
     segments::{NO, Segments},
-    words_of,
+    settle, words_of,
 };
 use crate::{
     ExtractError,
     budget::Budget,
-    content,
+    content::{self, Selection},
     dom::{Dom, Tag},
     structured::StructuredData,
 };
+
+/// The selection that follows from scores and types of page that come from outside.
+pub(crate) fn judged(
+    dom: &Dom<'_>,
+    structured: &StructuredData,
+    scores: &[f32],
+    types: &[f32; Type::ALL.len()],
+    budget: &Budget<'_>,
+) -> Result<Selection, ExtractError> {
+    let mut selection = content::seen(dom, content::Shown::Folded, budget)?;
+    drop_permalinks(dom, &mut selection, budget)?;
+    let words = words_of(dom, structured, budget)?;
+    let segments = Segments::of(dom, &selection, &words, budget)?;
+    let features = Features::of(dom, &segments, budget)?;
+    settle(dom, &segments, &features, types, scores.to_vec(), &mut selection, budget)?;
+    Ok(selection)
+}
 
 /// Every segment with its features, its text and the names around it.
 pub(crate) fn dump(
@@ -26,7 +43,8 @@ pub(crate) fn dump(
     structured: &StructuredData,
     budget: &Budget<'_>,
 ) -> Result<Value, ExtractError> {
-    let selection = content::seen(dom, content::Shown::Folded, budget)?;
+    let mut selection = content::seen(dom, content::Shown::Folded, budget)?;
+    drop_permalinks(dom, &mut selection, budget)?;
     let words = words_of(dom, structured, budget)?;
     let segments = Segments::of(dom, &selection, &words, budget)?;
     let features = Features::of(dom, &segments, budget)?;

@@ -6,14 +6,22 @@ use crate::{
     dom::{NodeId, Tag},
 };
 
-use super::Page;
+use super::{
+    Page,
+    beside::{numbers_lines, stands_apart},
+};
+
+/// Code in a line that is longer than this is none, in bytes.
+const MAX_LINE: usize = 64 * 1024;
 
 /// The text below a `pre` as it stands, `<br>` being a line feed.
 pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
     let mut text = String::new();
     let mut next = Some(root);
     while let Some(id) = next {
-        let removed = page.selection.is_removed(id);
+        let removed = page.selection.is_removed(id)
+            || page.dom.tag(id) == Tag::Button
+            || page.dom.tag(id) == Tag::Span && numbers_lines(page.dom, id);
         if !removed {
             let own = page.dom.text(id);
             budget.spend(own.len())?;
@@ -29,6 +37,31 @@ pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
     let begin = text.len() - text.trim_start_matches('\n').len();
     text.drain(..begin);
     Ok(text)
+}
+
+/// The text of code that stands in a line; none if there is more in it than text.
+pub(super) fn code_in_line(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<Option<String>, ExtractError> {
+    let dom = page.dom;
+    let mut text = String::new();
+    let mut next = Some(root);
+    while let Some(id) = next {
+        budget.spend(dom.text(id).len())?;
+        let removed = page.selection.is_removed(id);
+        if !removed {
+            let tag = dom.tag(id);
+            let is_more =
+                tag.is_block() || matches!(tag, Tag::Img | Tag::Math | Tag::Script | Tag::Rt | Tag::Q | Tag::Sup);
+            if is_more || text.len() > MAX_LINE {
+                return Ok(None);
+            }
+            if stands_apart(dom, id) || tag == Tag::Br {
+                text.push(' ');
+            }
+            text.push_str(dom.text(id));
+        }
+        next = dom.following(root, id, removed);
+    }
+    Ok(Some(text))
 }
 
 /// The language of a code block, as its classes have it.
@@ -47,12 +80,61 @@ fn language_of_class(class: &str) -> Option<&str> {
     classes
         .clone()
         .find_map(|class| {
-            ["language-", "lang-", "highlight-source-", "highlight-", "brush:"]
+            ["language-", "lang-", "highlight-source-", "highlight-text-", "highlight-", "brush:"]
                 .iter()
                 .find_map(|prefix| class.strip_prefix(prefix))
         })
+        .or_else(|| classes.clone().find(|class| KNOWN.contains(class)))
         .or_else(|| classes.find(|class| *class == "sourceCode").and_then(|_| classes.next()))
 }
+
+/// Languages whose name alone, as a class, says what the code is.
+const KNOWN: [&str; 44] = [
+    "bash",
+    "c",
+    "clojure",
+    "cpp",
+    "csharp",
+    "css",
+    "dart",
+    "diff",
+    "dockerfile",
+    "elixir",
+    "erlang",
+    "fsharp",
+    "go",
+    "graphql",
+    "haskell",
+    "html",
+    "ini",
+    "java",
+    "javascript",
+    "js",
+    "json",
+    "jsx",
+    "julia",
+    "kotlin",
+    "lua",
+    "makefile",
+    "perl",
+    "php",
+    "powershell",
+    "python",
+    "r",
+    "ruby",
+    "rust",
+    "scala",
+    "scss",
+    "sh",
+    "shell",
+    "sql",
+    "swift",
+    "toml",
+    "tsx",
+    "typescript",
+    "xml",
+    "yaml",
+];
 
 fn is_language(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'#' | b'-' | b'_' | b'.');

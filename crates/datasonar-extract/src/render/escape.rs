@@ -1,11 +1,22 @@
 //! Keeping text from being taken for markup.
 
-/// Appends a word of a paragraph; `at_line_start` says whether it is the first of its line, `in_cell` whether of a table.
-pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out: &mut String) {
-    if at_line_start && escape_line_start(word, out) {
+/// Where a word stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// The first of its line.
+    pub(super) first: bool,
+    /// In a cell of a table.
+    pub(super) in_cell: bool,
+    /// On a page with formulas, which stand between dollar signs.
+    pub(super) math: bool,
+}
+
+/// Appends a word of a paragraph.
+pub(super) fn markdown_word(word: &str, place: Place, out: &mut String) {
+    if place.first && escape_line_start(word, out) {
         return;
     }
-    const MARKS: &[u8] = b"\\`*_[]<&~|";
+    const MARKS: &[u8] = b"\\`*_[]<&~|$";
     if !word.bytes().any(|byte| MARKS.contains(&byte)) {
         out.push_str(word);
         return;
@@ -27,7 +38,8 @@ pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out:
                 ampersand_ends.is_some() && next.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'#')
             }
             '~' => true,
-            '|' => in_cell,
+            '|' => place.in_cell,
+            '$' => place.math,
             _ => false,
         };
         if escape {
@@ -38,17 +50,52 @@ pub(super) fn markdown_word(word: &str, at_line_start: bool, in_cell: bool, out:
 }
 
 /// Appends a word of a heading, behind its number signs: nothing begins a block there, but number signs at the end are not kept.
-pub(super) fn heading_word(word: &str, out: &mut String) {
+pub(super) fn heading_word(word: &str, place: Place, out: &mut String) {
     if word.bytes().all(|byte| byte == b'#') {
         out.push('\\');
     }
-    markdown_word(word, false, false, out);
+    markdown_word(word, Place { first: false, ..place }, out);
+}
+
+/// Escapes what is at the end of `out` and would be markup together with a word that comes right behind: elements part words, too.
+pub(super) fn glue(word: &str, out: &mut String) {
+    const LOOK: usize = 40;
+    let from = out.ceil_char_boundary(out.len().saturating_sub(LOOK));
+    let tail = &out[from..];
+    let start = from + tail.rfind([' ', '\n']).map_or(0, |at| at + 1);
+    let tail = &out[start..];
+    let begins = |fits: fn(char) -> bool| word.starts_with(fits);
+    let escaped = |at: usize| tail[..at].ends_with('\\');
+    let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
+    if tail.ends_with('<') && begins(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?')) {
+        let at = tail.len() - 1;
+        if !escaped(at) {
+            out.insert(start + at, '\\');
+        }
+    } else if let Some(at) = tail.rfind('&').filter(|at| !escaped(*at)) {
+        let is_name = tail[at + 1..].bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'#');
+        if is_name && word.contains(';') {
+            out.insert(start + at, '\\');
+        }
+    } else if (1..=9).contains(&digits) && digits == tail.len() && begins(|next| matches!(next, '.' | ')')) {
+        // A number would begin a list, unless there are words before it.
+        let line = &out[out[..start].rfind('\n').map_or(0, |at| at + 1)..start];
+        if line.bytes().all(|byte| matches!(byte, b' ' | b'>' | b'-' | b'*' | b'.' | b')' | b'0'..=b'9')) {
+            out.push('\\');
+        }
+    }
 }
 
 /// Escapes what would begin a block; answers whether it wrote the word.
 fn escape_line_start(word: &str, out: &mut String) -> bool {
     let all = |wanted: u8| word.bytes().all(|byte| byte == wanted);
     if all(b'#') && word.len() <= 6 || all(b'-') || all(b'=') || word == "+" {
+        out.push('\\');
+        out.push_str(word);
+        return true;
+    }
+    // Under a line of text, it would make a table of both.
+    if word.len() > 1 && word.contains('-') && word.bytes().all(|byte| matches!(byte, b'|' | b':' | b'-')) {
         out.push('\\');
         out.push_str(word);
         return true;
@@ -142,7 +189,7 @@ mod tests {
             (">x", true, "\\>x"),
         ] {
             let mut out = String::new();
-            markdown_word(word, first, false, &mut out);
+            markdown_word(word, Place { first, ..Place::default() }, &mut out);
             assert_eq!(out, expected);
         }
     }

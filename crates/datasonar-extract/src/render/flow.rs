@@ -3,25 +3,27 @@
 //! What separates is written lazily: a block asks for a line break, white space for a space, an element for its marks,
 //! and all of it is decided when the next word comes. So nothing is left dangling, and emphasis never spans paragraphs.
 
+mod literal;
 mod marks;
-mod notes;
+pub(super) mod notes;
 mod tables;
 
 use marks::Mark;
-use notes::Notes;
+use notes::{Notes, leads_back};
 
 use super::{
     Page,
-    code::{language, longest_ticks, preformatted},
-    escape::{heading_word, markdown_url, markdown_word},
+    beside::{emoji, is_remark, numbers_lines, raised, stands_apart, task, titles_remark},
+    code::code_in_line,
+    escape::{Place, glue, heading_word, markdown_word},
+    math::is_made_of_formula,
     tables::DataTables,
 };
 use crate::{
     ExtractError,
     budget::Budget,
     dom::{NodeId, Tag},
-    links::image_source,
-    text::{collapse, is_space},
+    text::{is_space, is_unseen},
 };
 
 /// Lists and quotes within each other that are indented, at most.
@@ -43,6 +45,10 @@ pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result
         writer.walk(root, budget)?;
     }
     writer.close_marks();
+    if writer.ruled_at == writer.out.len() {
+        let end = writer.out.strip_suffix("---").unwrap_or(&writer.out).trim_end_matches(['>', ' ', '\n']).len();
+        writer.out.truncate(end);
+    }
     if !writer.out.is_empty() {
         writer.out.push('\n');
     }
@@ -61,6 +67,7 @@ enum Undo {
     Row,
     Cell { span: u32 },
     Quote,
+    Ruby,
 }
 
 /// An open list.
@@ -94,8 +101,16 @@ struct Writer<'a> {
     marks: Vec<Mark>,
     /// The first character of the word to be written; none if that is markup.
     next: Option<char>,
-    /// Where emphasis ended that ends in a sign.
-    closed_at: usize,
+    /// The emphasis that ended last.
+    emphasis: marks::Ended,
+    /// Where a piece of code ended that can be gone on with.
+    code_end: usize,
+    /// How long the prefix was before quotes without a word yet.
+    quoted_from: Option<usize>,
+    /// Where the last rule ended.
+    ruled_at: usize,
+    /// How much was written when a sign of emphasis was opened last.
+    opened: usize,
     /// The heading's number signs, to be written with its first word.
     heading: u8,
     /// Inside what must stay on one line.
@@ -127,7 +142,11 @@ impl<'a> Writer<'a> {
             bullets: Vec::new(),
             marks: Vec::new(),
             next: None,
-            closed_at: usize::MAX,
+            emphasis: marks::Ended::default(),
+            code_end: usize::MAX,
+            quoted_from: None,
+            ruled_at: usize::MAX,
+            opened: usize::MAX,
             heading: 0,
             single_line: 0,
             in_cell: false,
@@ -169,27 +188,47 @@ impl<'a> Writer<'a> {
     fn enter(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<bool, ExtractError> {
         let dom = self.page.dom;
         let tag = dom.tag(id);
+        self.space |= stands_apart(dom, id);
         match tag {
             Tag::Text => self.text(dom.text(id)),
             Tag::Br => self.br(),
             Tag::Hr => self.rule(),
-            Tag::Img => self.image(id),
+            Tag::Img => {
+                if let Some(emoji) = emoji(dom, id) {
+                    self.text(&emoji);
+                } else if !self.formula(id, budget)? {
+                    self.image(id);
+                }
+            }
+            Tag::Span | Tag::Div if is_made_of_formula(dom, id) => return Ok(false),
+            Tag::Sup => {
+                if let Some(text) = raised(dom, id) {
+                    self.text(&text);
+                    return Ok(false);
+                }
+            }
             Tag::Rp => return Ok(false),
+            Tag::Rt => {
+                self.space = false;
+                self.word("(");
+                self.undo.push((id, Undo::Ruby));
+            }
+            Tag::Td | Tag::Pre | Tag::Span | Tag::Div if numbers_lines(dom, id) => return Ok(false),
             Tag::Pre | Tag::Listing | Tag::Xmp | Tag::Plaintext if self.single_line == 0 => {
                 self.code_block(id, budget)?;
                 return Ok(false);
             }
             Tag::Code | Tag::Kbd | Tag::Samp | Tag::Tt if self.markdown => {
-                let text = dom.text_content(id, 64 * 1024);
-                budget.spend(text.len())?;
-                self.code(&text);
-                return Ok(false);
+                if let Some(text) = code_in_line(&self.page, id, budget)? {
+                    self.code(&text);
+                    return Ok(false);
+                }
             }
             Tag::Strong | Tag::B => self.mark(id, "**"),
             Tag::Em | Tag::I => self.mark(id, "*"),
             Tag::Del | Tag::S | Tag::Strike => self.mark(id, "~~"),
-            Tag::A if self.leads_back(id) || self.note_call(id) => return Ok(false),
-            Tag::A => self.link(id),
+            Tag::A if leads_back(dom, id) || self.note_call(id) => return Ok(false),
+            Tag::A => return Ok(!self.link(id)),
             Tag::Math => return Ok(!self.formula(id, budget)?),
             Tag::Script => {
                 self.formula(id, budget)?;
@@ -207,6 +246,11 @@ impl<'a> Writer<'a> {
             Tag::Li if self.note(id) => {}
             Tag::Li => self.item(id),
             Tag::Blockquote => self.quote(id),
+            Tag::Div | Tag::Aside | Tag::Section if is_remark(dom, id) => self.quote(id),
+            Tag::Div | Tag::P if titles_remark(dom, id) => {
+                self.enter_block(id, 2);
+                self.mark(id, "**");
+            }
             Tag::Table | Tag::Tr | Tag::Td | Tag::Th => self.table_part(id, tag),
             // A list of terms that explains none of them is a list.
             Tag::Dl if dom.children(id).all(|child| matches!(dom.tag(child), Tag::Text | Tag::Dt)) => {
@@ -245,6 +289,7 @@ impl<'a> Writer<'a> {
                 }
                 Undo::Indent { len, item } => {
                     self.prefix.truncate(len);
+                    self.quoted_from = self.quoted_from.filter(|from| *from < len);
                     self.indents -= 1;
                     let pending = self.bullets.len();
                     self.bullets.retain(|(at, _)| *at < len);
@@ -270,6 +315,10 @@ impl<'a> Writer<'a> {
                 }
                 Undo::Row => self.end_row(),
                 Undo::Cell { span } => self.end_cell(span),
+                Undo::Ruby => {
+                    self.space = false;
+                    self.word(")");
+                }
                 Undo::Quote => {
                     self.space = false;
                     self.word("\u{201d}");
@@ -309,7 +358,7 @@ impl<'a> Writer<'a> {
         let is_nested = !self.lists.is_empty() && self.page.dom.tag(self.page.dom.node(id).parent) == Tag::Li;
         self.block(if is_nested { 1 } else { 2 });
         let start = self.page.dom.attr(id, "start").and_then(|start| start.trim().parse().ok()).unwrap_or(1);
-        let next = (tag == Tag::Ol && self.markdown).then_some(start);
+        let next = (tag == Tag::Ol).then_some(start);
         let other = self.ended.is_some_and(|(ended, written, indent)| {
             let follows = written == self.out.len() && indent == self.prefix.len() && self.bullets.is_empty();
             follows && ended.next.is_some() == next.is_some() && !ended.other
@@ -330,7 +379,7 @@ impl<'a> Writer<'a> {
         }
         let marker = match self.lists.last_mut() {
             Some(List { next: Some(number), other, .. }) => {
-                let marker = format!("{number}{} ", if *other { ')' } else { '.' });
+                let marker = format!("{number}{} ", if *other && self.markdown { ')' } else { '.' });
                 *number = number.saturating_add(1).min(999_999_999);
                 marker
             }
@@ -339,6 +388,12 @@ impl<'a> Writer<'a> {
         };
         self.indent(id, &" ".repeat(marker.len()), true);
         let at = self.prefix.len() - marker.len();
+        let done = if self.markdown { task(self.page.dom, id) } else { None };
+        let marker = match done {
+            Some(true) => marker + "[x] ",
+            Some(false) => marker + "[ ] ",
+            None => marker,
+        };
         self.bullets.push((at, marker));
     }
 
@@ -359,6 +414,8 @@ impl<'a> Writer<'a> {
             return self.enter_block(id, 2);
         }
         self.block(2);
+        // The empty line before it is not part of it.
+        self.quoted_from = self.quoted_from.or(Some(self.prefix.len()));
         self.indent(id, "> ", false);
     }
 
@@ -373,10 +430,14 @@ impl<'a> Writer<'a> {
             return self.block(2);
         }
         self.block(2);
-        // Behind an item's marker, dashes would be read with it.
-        let dashes = if self.bullets.is_empty() { "---" } else { "___" };
-        self.begin_word();
-        self.out.push_str(dashes);
+        // It parts what is before from what follows: one is enough, and none at the beginning.
+        if self.out.is_empty() || self.ruled_at == self.out.len() || !self.bullets.is_empty() {
+            return;
+        }
+        self.suspend_marks();
+        self.begin_line();
+        self.out.push_str("---");
+        self.ruled_at = self.out.len();
         self.block(2);
     }
 
@@ -388,34 +449,6 @@ impl<'a> Writer<'a> {
         } else if self.line_begun && self.breaks == 0 && self.bullets.is_empty() {
             self.line_break = true;
         }
-    }
-
-    fn code_block(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<(), ExtractError> {
-        let text = preformatted(&self.page, id, budget)?;
-        if text.trim().is_empty() {
-            return Ok(());
-        }
-        self.block(2);
-        self.begin_word();
-        let fence = "`".repeat(longest_ticks(&text).max(2) + 1);
-        if self.markdown {
-            self.out.push_str(&fence);
-            self.out.push_str(language(&self.page, id).unwrap_or_default());
-            self.new_line();
-        }
-        for (at, line) in text.lines().enumerate() {
-            if at > 0 {
-                self.new_line();
-            }
-            budget.spend(line.len())?;
-            self.out.push_str(line);
-        }
-        if self.markdown {
-            self.new_line();
-            self.out.push_str(&fence);
-        }
-        self.block(2);
-        Ok(())
     }
 
     fn new_line(&mut self) {
@@ -434,21 +467,29 @@ impl<'a> Writer<'a> {
                 rest = &rest[word..];
             }
             let spaces = rest.find(|character| !is_space(character)).unwrap_or(rest.len());
-            self.space |= spaces > 0;
+            self.space |= spaces > 0 && rest[..spaces].chars().any(|character| !is_unseen(character));
             rest = &rest[spaces..];
         }
     }
 
     fn word(&mut self, word: &str) {
         self.next = word.chars().next();
+        let before = self.out.len();
         let first = self.begin_word();
+        if self.markdown && !first && self.out.len() == before {
+            glue(word, &mut self.out);
+        }
         if self.markdown && self.heading > 0 {
-            heading_word(word, &mut self.out);
+            heading_word(word, self.place(first), &mut self.out);
         } else if self.markdown {
-            markdown_word(word, first, self.in_cell, &mut self.out);
+            markdown_word(word, self.place(first), &mut self.out);
         } else {
             self.out.push_str(word);
         }
+    }
+
+    fn place(&self, first: bool) -> Place {
+        Place { first, in_cell: self.in_cell, math: self.notes.math }
     }
 
     /// Writes all that was asked for before a word; answers whether the word is the first of its line.
@@ -484,7 +525,8 @@ impl<'a> Writer<'a> {
             self.out.push('\n');
             if self.breaks > 1 {
                 // The empty line belongs to what the next line is in.
-                let prefix = self.bullets.first().map_or(self.prefix.as_str(), |(at, _)| &self.prefix[..*at]);
+                let begun = self.bullets.first().map(|(at, _)| *at).into_iter().chain(self.quoted_from).min();
+                let prefix = &self.prefix[..begun.unwrap_or(self.prefix.len())];
                 self.out.push_str(prefix.trim_end());
                 self.out.push('\n');
             }
@@ -503,48 +545,6 @@ impl<'a> Writer<'a> {
             self.out.push(' ');
         }
         (self.breaks, self.line_begun, self.space, self.line_break) = (0, true, false, false);
-    }
-
-    fn code(&mut self, text: &str) {
-        let text = collapse(text);
-        if text.is_empty() {
-            self.space = true;
-            return;
-        }
-        self.begin_word();
-        // Two pieces of code side by side would be read as one.
-        if self.out.ends_with('`') {
-            self.out.push(' ');
-        }
-        let ticks = "`".repeat(longest_ticks(&text) + 1);
-        let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-        let text = if self.in_cell { text.replace('|', "\\|") } else { text };
-        for part in [ticks.as_str(), pad, &text, pad, &ticks] {
-            self.out.push_str(part);
-        }
-    }
-
-    fn image(&mut self, id: NodeId) {
-        if !self.markdown {
-            return;
-        }
-        let dom = self.page.dom;
-        let tiny = |name| dom.attr(id, name).is_some_and(|size| matches!(size, "0" | "1" | "1px"));
-        if tiny("width") || tiny("height") {
-            return;
-        }
-        let Some(url) = image_source(dom, id, self.page.base) else { return };
-        let alt = collapse(dom.attr(id, "alt").unwrap_or_default());
-        self.begin_word();
-        self.out.push_str("![");
-        for (at, word) in alt.split(' ').enumerate() {
-            if at > 0 {
-                self.out.push(' ');
-            }
-            markdown_word(word, false, self.in_cell, &mut self.out);
-        }
-        self.out.push_str("](");
-        markdown_url(url.as_str(), &mut self.out);
-        self.out.push(')');
+        self.quoted_from = None;
     }
 }

@@ -1,14 +1,15 @@
 //! Content → formats. Every writer walks the selected nodes once, in document order, without recursion.
 
+mod beside;
 mod blocks;
 mod code;
 mod escape;
 mod flow;
 mod html;
+mod math;
 mod tables;
 
 pub(crate) use blocks::blocks;
-pub(crate) use code::longest_ticks;
 pub(crate) use flow::{Style, flow};
 pub(crate) use html::html;
 
@@ -26,5 +27,12 @@ pub(crate) struct Page<'a> {
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     escape::html_text(text, &mut out);
+    out
+}
+
+/// An attribute's value as HTML has it within double quotes.
+pub(crate) fn escaped_value(value: &str) -> String {
+    let mut out = String::with_capacity(value.len() + value.len() / 8);
+    escape::html_value(value, &mut out);
     out
 }

@@ -16,6 +16,7 @@ fn setup(scope: Scope) -> Setup {
         email: "owner@example.com".to_owned(),
         plan: "self-hosted".to_owned(),
         created_at: at(0),
+        is_built_in: true,
     };
     Setup {
         account,
@@ -103,8 +104,14 @@ pub async fn the_same_key_is_refused(store: Tested) {
 pub async fn usage_sums_days_and_scopes(store: Tested) {
     const DAY: i64 = 86_400;
     let scope = scope();
-    let sample =
-        |scope, seconds, pages| UsageSample { scope, at: at(seconds), pages, succeeded: pages / 2, time_ms: 5 };
+    let sample = |scope, seconds, pages| UsageSample {
+        scope,
+        at: at(seconds),
+        pages,
+        succeeded: pages / 2,
+        time_ms: 5,
+        is_charged: false,
+    };
     store
         .record_usage(vec![
             sample(scope, 0, 1),

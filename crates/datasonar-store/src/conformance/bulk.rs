@@ -138,6 +138,8 @@ pub async fn selections_select(store: Tested) {
         (Selection { since: Some(at(40)), until: Some(at(20)), ..all.clone() }, vec![]),
     ] {
         assert_eq!(store.count_deliveries(scope, selection.clone()).await.unwrap(), expected.len() as u64);
+        let counted = store.count_replayable(scope, selection.clone()).await.unwrap();
+        assert_eq!((counted.count, counted.is_capped), (expected.len() as u64, false));
         let replay = start(&store, scope, selection.clone()).await;
         assert_eq!(replay.matched, expected.len() as u64, "{selection:?}");
         assert_eq!(run(&store).await, expected.len() as u32, "{selection:?}");

@@ -56,7 +56,10 @@ pub async fn activity_is_counted_where_it_happens(store: Tested) {
     for claimed in dead {
         attempted(&store, &claimed, at(1300), (Some("timeout"), None, 30_000), DeliveryStatus::Failed).await;
     }
-    store.record_usage(vec![UsageSample { scope, at: at(20), pages: 4, succeeded: 1, time_ms: 9 }]).await.unwrap();
+    store
+        .record_usage(vec![UsageSample { scope, at: at(20), pages: 4, succeeded: 1, time_ms: 9, is_charged: false }])
+        .await
+        .unwrap();
     let told = activity(&store, scope, 3).await;
     let begins: Vec<_> = told.iter().map(|bucket| bucket.begin).collect();
     assert_eq!(begins, [at(0), at(600), at(1200)]);

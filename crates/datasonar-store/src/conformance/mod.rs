@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "checks fail by panicking, in tests only")]
 
 pub mod accounts;
+pub mod allowance;
 pub mod bulk;
 pub mod claims;
 pub mod crawls;
@@ -54,6 +55,12 @@ macro_rules! conformance {
         $crate::conformance!(@checks $make;
             accounts: set_up_fills_an_empty_store_once, accounts_are_found, keys_authenticate_until_revoked,
                 keys_are_listed_by_account, the_same_key_is_refused, usage_sums_days_and_scopes;
+            allowance: accounts_are_made_and_listed, an_address_names_one_account, plans_are_changed,
+                permits_are_those_of_a_minute, parallel_takers_share_a_minute,
+                pages_are_charged_before_they_are_asked_for, parallel_charges_keep_to_the_limit,
+                jobs_keep_to_the_pages_that_are_left, parallel_submissions_keep_to_the_limits, open_jobs_are_limited,
+                a_crawl_gets_what_is_left, cancelled_pages_are_not_used,
+                a_repeated_request_is_answered_at_the_limit, a_run_over_the_limit_is_not_recorded;
             secrets: the_newest_signs_first, rotation_lets_the_old_one_overlap, a_shorter_overlap_counts,
                 ten_sign_at_most, secrets_keep_to_their_scope;
             jobs: a_job_is_kept_as_submitted, a_job_without_tasks_is_refused, the_same_id_is_refused,

@@ -46,6 +46,7 @@ fn setup(links: Vec<NewLink>) -> Setup {
         email: "owner@localhost".to_owned(),
         plan: "self-hosted".to_owned(),
         created_at: at(0),
+        is_built_in: true,
     };
     Setup { account, keys: Vec::new(), secrets: Vec::new(), links }
 }

@@ -79,6 +79,7 @@ pub fn batch(scope: Scope, tasks: u32) -> NewJob {
         },
         created_at: at(0),
         idempotency: None,
+        allowance: None,
     }
 }
 

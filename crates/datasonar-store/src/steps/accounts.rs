@@ -1,4 +1,4 @@
-//! Accounts, keys and usage.
+//! Filling a store, keys and usage.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::activity::Tally;
-use super::{moving, people, secrets};
+use super::{allowance, moving, people, secrets};
 use crate::sql::codec::{Millis, count, day, time, unsigned};
 use crate::{Account, AccountId, Caller, Key, KeyId, NewKey, Result, Scope, Setup, StoreError, Usage, UsageSample};
 
@@ -18,10 +18,8 @@ pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
     if moving::is_moving(connection)? {
         return Err(StoreError::Conflict("a move into this store has begun and not ended".to_owned()));
     }
-    let account = &setup.account;
-    connection
-        .prepare("INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, ?, ?, ?, 1)")
-        .run(params![account.id, account.email, account.plan, Millis(account.created_at)])?;
+    let account = &Account { is_built_in: true, ..setup.account.clone() };
+    allowance::insert(connection, account)?;
     for key in &setup.keys {
         create_key(connection, key)?;
     }
@@ -32,20 +30,6 @@ pub(super) fn set_up(connection: &Connection, setup: &Setup) -> Result<bool> {
         people::insert_link(connection, link)?;
     }
     Ok(true)
-}
-
-pub(super) fn account(connection: &Connection, id: Option<AccountId>) -> Result<Account> {
-    const SELECT: &str =
-        "SELECT id, email, plan, created_at FROM accounts WHERE id = ?1 OR (?1 IS NULL AND built_in = 1)";
-    let read = |row: &Row| {
-        Ok(Account {
-            id: row.get("id")?,
-            email: row.get("email")?,
-            plan: row.get("plan")?,
-            created_at: row.get::<_, Millis>("created_at")?.0,
-        })
-    };
-    connection.prepare(SELECT).query_row(params![id], read).optional()?.ok_or(StoreError::NotFound)
 }
 
 pub(super) fn authenticate(connection: &Connection, hash: [u8; 32]) -> Result<Option<Caller>> {
@@ -116,7 +100,8 @@ pub(super) fn add_usage(connection: &Connection, samples: &[UsageSample]) -> Res
     const INSERT: &str = "INSERT INTO usage_days (account, environment, day, pages, succeeded, time_ms)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut days: BTreeMap<_, [u64; 3]> = BTreeMap::new();
-    for UsageSample { scope, at, pages, succeeded, time_ms } in samples {
+    for UsageSample { scope, at, pages, succeeded, time_ms, is_charged } in samples {
+        let pages = if *is_charged { &0 } else { pages };
         let sum = days.entry((scope.account.0, scope.environment.as_str(), day(*at))).or_default();
         for (sum, one) in sum.iter_mut().zip([pages, succeeded, time_ms]) {
             *sum = sum.saturating_add(*one);

@@ -48,6 +48,14 @@ macro_rules! by_age {
     };
 }
 
+/// The deliveries of a scope that are `failed` and owed to one endpoint.
+macro_rules! by_endpoint {
+    () => {
+        "deliveries d INDEXED BY deliveries_dead LEFT JOIN jobs j ON j.id = d.job
+        WHERE d.account = :account AND d.environment = :environment AND d.status = 'failed' AND d.url = :url"
+    };
+}
+
 /// Whether a selection's deliveries are walked by where they stand; otherwise by age.
 const fn walks_by_status(selection: &Selection) -> bool {
     matches!(selection.status, Some(DeliveryStatus::Pending | DeliveryStatus::Failed))
@@ -68,6 +76,42 @@ pub(super) fn count_selected(connection: &Connection, scope: Scope, selection: &
     let params = named_params! {
         ":account": scope.account, ":environment": scope.environment, ":status": selection.status, ":since": since,
         ":until": until, ":url": selection.url, ":era": era,
+    };
+    Ok(connection.prepare(sql).query_row(params, |row| unsigned(row, "selected"))?)
+}
+
+/// Counts no more than so many.
+pub(super) fn count_up_to(connection: &Connection, scope: Scope, selection: &Selection, most: u64) -> Result<u64> {
+    const BY_ENDPOINT: &str = concat!(
+        "SELECT count(*) AS selected FROM (SELECT 1 AS one FROM ",
+        by_endpoint!(),
+        " AND ",
+        fits!(),
+        " LIMIT :most) AS looked"
+    );
+    const BY_STATUS: &str = concat!(
+        "SELECT count(*) AS selected FROM (SELECT 1 AS one FROM ",
+        by_status!(),
+        " AND ",
+        fits!(),
+        " LIMIT :most) AS looked"
+    );
+    const BY_AGE: &str = concat!(
+        "SELECT count(*) AS selected FROM (SELECT 1 AS one FROM ",
+        by_age!(),
+        " AND d.created_at >= :since AND ",
+        fits!(),
+        " LIMIT :most) AS looked"
+    );
+    let ((since, until), most) = (times(selection), count(most));
+    let sql = match (selection.status, &selection.url) {
+        (Some(DeliveryStatus::Failed), Some(_)) => BY_ENDPOINT,
+        _ if walks_by_status(selection) => BY_STATUS,
+        _ => BY_AGE,
+    };
+    let params = named_params! {
+        ":account": scope.account, ":environment": scope.environment, ":status": selection.status, ":since": since,
+        ":until": until, ":url": selection.url, ":era": LAST_ERA, ":most": most,
     };
     Ok(connection.prepare(sql).query_row(params, |row| unsigned(row, "selected"))?)
 }

@@ -41,11 +41,27 @@ async fn fill<E: Engine>(store: &E, id: &'static str) {
         'h' || (n % 30) || '.example', CASE WHEN n % 100 < 3 THEN 'failed' ELSE 'delivered' END, 1800000000000 + n * 100,
         'automatic', 1, 503, CASE WHEN n % 100 < 3 THEN '503' ELSE '200' END, 9 FROM numbers"
     );
+    let attempts = format!(
+        "INSERT INTO attempts (id, delivery, number, trigger, started_at, request_headers, request_bytes, response_headers,
+        response_body, timings) {numbers} SELECT {id}, {id}, 1, 'automatic', 5, '[]', 1, '[]', {id}, '{{\"total_ms\":1}}' FROM numbers"
+    );
+    let schedules = format!(
+        "INSERT INTO schedules (id, account, environment, name, cron, timezone, overlap, paused, kind, job, created_at, updated_at, version)
+        {numbers} SELECT {id}, {account}, 'production', 'n', '0 0 * * *', 'UTC', 'skip', 0, 'scrape', '{{}}', 5, 5, 1 FROM numbers
+        WHERE n < 200"
+    );
+    let runs = format!(
+        "INSERT INTO runs (schedule, planned_at, trigger, outcome, job, at) {numbers} SELECT {id}, 7, 'cron', 'started', {id}, 7
+        FROM numbers WHERE n < 200"
+    );
     let fill = move |c: &Connection| {
         let account = "INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, '', '', 0, 1)";
         c.prepare(account).run(params![scope().account])?;
         c.prepare(&jobs).execute(params![])?;
         c.prepare(&deliveries).execute(params![])?;
+        c.prepare(&attempts).execute(params![])?;
+        c.prepare(&schedules).execute(params![])?;
+        c.prepare(&runs).execute(params![])?;
         Ok(c.prepare("ANALYZE").execute(params![]).map(drop)?)
     };
     store.write(fill).await.unwrap();
@@ -54,10 +70,24 @@ async fn fill<E: Engine>(store: &E, id: &'static str) {
 fn asked() -> Asked {
     let endpoint = Webhook { url: "https://h0.example/hook".to_owned(), host: "h0.example".to_owned() };
     let now = Timestamp::from_second(1_800_000_000 + 900).unwrap();
-    Asked { scope: scope(), now, job: JobId(id(1_000)), endpoint }
+    Asked { scope: scope(), now, job: JobId(id(1_000)), schedule: ScheduleId(id(7)), endpoint }
 }
 
-const WATCHED: [&str; 6] = ["jobs", "deliveries", "attempts", "segments", "schedules", "runs"];
+/// What may not be gone through as a whole, `members` and `keys` of an account being few.
+const WATCHED: [&str; 12] = [
+    "jobs",
+    "deliveries",
+    "attempts",
+    "segments",
+    "schedules",
+    "runs",
+    "tasks",
+    "skipped",
+    "replays",
+    "sessions",
+    "users",
+    "links",
+];
 
 async fn sqlite() -> std::sync::Arc<SqliteStore> {
     let store = SqliteStore::in_memory(Threading::Inline).await.unwrap();

@@ -18,6 +18,9 @@ use crate::{
     SegmentData, StoreError, Trigger, UsageSample, Webhook,
 };
 
+/// The code of pages, and of a job, that were cancelled.
+const CANCELLED: &str = "cancelled";
+
 /// Finishes of tasks are done together: their jobs and their usage are counted once for all.
 impl Joint for FinishTask {
     type Answer = Finish;
@@ -175,16 +178,21 @@ fn close_task(connection: &Connection, finish: &FinishTask, task: &Task) -> Resu
     Ok(())
 }
 
-/// Adds what was finished to the usage of each scope and day.
+/// Adds what was finished to the usage of each scope and day. Pages that were cancelled were asked of nobody.
 fn count_usage(connection: &Connection, sound: &[Sound<'_>]) -> Result<()> {
     let sample = |(_, finish, task): &Sound<'_>| UsageSample {
         scope: task.scope,
         at: finish.now,
-        pages: (finish.succeeded + finish.failed).into(),
+        pages: u64::from(finish.succeeded + finish.failed).saturating_sub(cancelled(finish)),
         succeeded: finish.succeeded.into(),
         time_ms: finish.time_ms,
+        is_charged: false,
     };
     add_usage(connection, &sound.iter().map(sample).collect::<Vec<_>>())
+}
+
+fn cancelled(finish: &FinishTask) -> u64 {
+    finish.errors.iter().filter(|errors| errors.code == CANCELLED).map(|errors| errors.count).sum()
 }
 
 /// A job as the counting of finished tasks leaves it.
@@ -244,7 +252,7 @@ fn end_job(
 ) -> Result<(JobStatus, Option<DeliveryId>)> {
     const UPDATE: &str = "UPDATE jobs SET status = ?, error = ?, completed_at = ?, expires_at = ? WHERE id = ?";
     let error = match (job.cancelled, job.kind) {
-        (true, _) => Some(JobError { code: "cancelled".to_owned(), message: "the job was cancelled".to_owned() }),
+        (true, _) => Some(JobError { code: CANCELLED.to_owned(), message: "the job was cancelled".to_owned() }),
         (false, JobKind::Scrape) => finish.page_error.clone(),
         (false, JobKind::Batch | JobKind::Crawl | JobKind::Test) => None,
     };

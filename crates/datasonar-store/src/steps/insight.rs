@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::listing::{Looking, Range, Wanted, look};
-use super::{Engine, accounts, activity, deliveries, jobs, page_errors, schedules};
+use super::{Engine, accounts, activity, bulk, deliveries, jobs, page_errors, schedules};
 use crate::sql::codec::{Millis, time, unsigned};
 use crate::sql::{self, Connection, OptionalExtension, Row, owned, params};
 use crate::{
     ActivityBucket, Attempt, COUNTED, CappedCount, DeadLetterGroup, DeadLetterKey, DeadLetters, DeliveryId,
     DeliverySearch, DeliveryStatus, EndpointHealth, EndpointSearch, GROUP_COUNTED, Insight, Job, JobId, JobSearch,
     JobStatus, KeyId, LastAttempt, ListedDelivery, Listing, Page, PageErrors, Part, Position, Result, ScheduleId,
-    ScheduleOverview, Scope, Standing,
+    ScheduleOverview, Scope, Selection, Standing,
 };
 
 #[async_trait]
@@ -45,6 +45,10 @@ impl<E: Engine> Insight for E {
 
     async fn dead_letters(&self, scope: Scope, limit: u32) -> Result<DeadLetters> {
         self.read(move |c| dead_letters(c, scope, limit)).await
+    }
+
+    async fn count_replayable(&self, scope: Scope, selection: Selection) -> Result<CappedCount> {
+        self.read(move |c| Ok(capped(bulk::count_up_to(c, scope, &selection, COUNTED + 1)?))).await
     }
 
     async fn dead_letters_of(

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod activity;
+mod allowance;
 mod attempts;
 mod audit;
 mod bulk;
@@ -84,7 +85,7 @@ impl<E: Engine> Store for E {
     }
 
     async fn account(&self, id: Option<AccountId>) -> Result<Account> {
-        self.read(move |c| accounts::account(c, id)).await
+        self.read(move |c| allowance::find(c, id)).await
     }
 
     async fn authenticate(&self, hash: [u8; 32]) -> Result<Option<Caller>> {

@@ -78,9 +78,10 @@ const TABLES: &[Table] = &[
 ];
 
 /// Tables whose rows say something of the processes that run, and nothing of what a store holds. Sessions are left as well: a cookie belongs to
-/// the address of the old servers, and whoever signs in anew loses nothing. Failures to sign in are past before a move has ended.
+/// the address of the old servers, and whoever signs in anew loses nothing. Failures to sign in and the calls of a minute
+/// are past before a move has ended.
 #[cfg(test)]
-const LEFT: [&str; 4] = ["host_shares", "host_paces", "sessions", "sign_in_failures"];
+const LEFT: [&str; 5] = ["host_shares", "host_paces", "sessions", "sign_in_failures", "request_minutes"];
 
 const META: &str = "meta";
 /// The mark of a store into which a move has not ended; its value tells the store that is moved there.

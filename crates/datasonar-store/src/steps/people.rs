@@ -165,7 +165,7 @@ fn link(connection: &Connection, hash: TokenHash, now: Timestamp) -> Result<Opti
     Ok(connection.prepare(SELECT).query_row(params![hash, Millis(now)], read_link).optional()?)
 }
 
-fn invitations(connection: &Connection, account: AccountId, now: Timestamp) -> Result<Vec<Link>> {
+pub(super) fn invitations(connection: &Connection, account: AccountId, now: Timestamp) -> Result<Vec<Link>> {
     const SELECT: &str = "SELECT id, account, role, email, created_at, expires_at FROM links
         WHERE account = ? AND used_at IS NULL AND expires_at > ? ORDER BY created_at DESC, id DESC LIMIT ?";
     Ok(connection.prepare(SELECT).query_map(params![account, Millis(now), LINKS_OF_AN_ACCOUNT], read_link)?)
@@ -239,7 +239,7 @@ fn join(connection: &Connection, link: &Link, user: UserId, now: Timestamp) -> R
     Ok(())
 }
 
-fn user_by_email(connection: &Connection, email: &str) -> Result<Option<User>> {
+pub(super) fn user_by_email(connection: &Connection, email: &str) -> Result<Option<User>> {
     const SELECT: &str = "SELECT id, email, password_hash, created_at FROM users WHERE email = ?";
     let read = |row: &Row| {
         Ok(User {
@@ -264,7 +264,7 @@ fn insert_session(connection: &Connection, user: UserId, session: &NewSession) -
 }
 
 /// The session and when it was seen last.
-fn session(
+pub(super) fn session(
     connection: &Connection,
     hash: TokenHash,
     now: Timestamp,
@@ -298,7 +298,7 @@ fn see(connection: &Connection, hash: TokenHash, now: Timestamp) -> Result<()> {
     Ok(connection.prepare(UPDATE).run(params![Millis(now), hash])?)
 }
 
-fn sessions(connection: &Connection, user: UserId) -> Result<Vec<OpenSession>> {
+pub(super) fn sessions(connection: &Connection, user: UserId) -> Result<Vec<OpenSession>> {
     const SELECT: &str = "SELECT hash, created_at, seen_at, expires_at FROM sessions WHERE user_id = ?
         ORDER BY seen_at DESC, created_at DESC, hash";
     let read = |row: &Row| {
@@ -322,7 +322,7 @@ fn close_sessions(connection: &Connection, user: UserId, except: Option<TokenHas
     Ok(closed as u64)
 }
 
-fn members(connection: &Connection, account: AccountId) -> Result<Vec<Member>> {
+pub(super) fn members(connection: &Connection, account: AccountId) -> Result<Vec<Member>> {
     const SELECT: &str =
         "SELECT m.user_id, u.email, m.role, m.joined_at FROM members m JOIN users u ON u.id = m.user_id
         WHERE m.account = ? ORDER BY m.joined_at, m.user_id";
@@ -456,15 +456,15 @@ mod tests {
         store.accept_link([number; 32], user, session, now()).await
     }
 
-    /// The owner of one account gets no hold of a user of another by inviting them; and a user stays while one membership is left. No step makes a
-    /// second account yet.
+    /// The owner of one account gets no hold of a user of another by inviting them; and a user stays while one membership is left.
     #[tokio::test]
     async fn a_user_of_two_accounts_is_neither_ones() {
-        const ACCOUNT: &str = "INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, 'a', 'b', 0, 0)";
+        const ACCOUNT: &str = "INSERT INTO accounts (id, email, plan, created_at, built_in) VALUES (?, ?, 'b', 0, 0)";
         const MEMBER: &str = "INSERT INTO members (account, user_id, role, joined_at) VALUES (?, ?, 'member', 0)";
         let store = SqliteStore::in_memory(Threading::Inline).await.unwrap();
         for account in [HERE, THERE] {
-            store.write(move |c| Ok(c.prepare(ACCOUNT).run([account])?)).await.unwrap();
+            let email = account.to_string();
+            store.write(move |c| Ok(c.prepare(ACCOUNT).run(params![account, email])?)).await.unwrap();
         }
         let ada = join(&store, HERE, 1, "ada@example.com").await.unwrap();
         let stolen = join(&store, THERE, 2, "ada@example.com").await;

@@ -4,19 +4,24 @@ use crate::sql::{Connection, OptionalExtension, Row, params};
 use jiff::Timestamp;
 
 use super::activity::Tally;
-use super::frontier;
 use super::tasks::add_runnable;
 use super::upkeep::IDEMPOTENCY_MS;
+use super::{allowance, frontier};
 use crate::sql::codec::{Millis, count, narrow};
 use crate::sql::corrupt;
-use crate::{Idempotency, JobId, JobInput, JobStatus, NewJob, NewTask, NewWork, Result, Scope, StoreError, Submission};
+use crate::{
+    Idempotency, JobId, JobInput, JobStatus, NewCrawl, NewJob, NewTask, NewWork, Result, Scope, StoreError, Submission,
+};
 
 pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission> {
     check(job)?;
+    if let Some(idempotency) = &job.idempotency
+        && let Some(answer) = answered(connection, job.scope, idempotency, job.created_at)?
+    {
+        return Ok(Submission::Repeated { answer });
+    }
+    let most_pages = allowance::admit(connection, job)?;
     if let Some(idempotency) = &job.idempotency {
-        if let Some(answer) = answered(connection, job.scope, idempotency, job.created_at)? {
-            return Ok(Submission::Repeated { answer });
-        }
         remember(connection, job.scope, idempotency, job.created_at)?;
     }
     match &job.work {
@@ -29,7 +34,8 @@ pub(super) fn submit(connection: &Connection, job: &NewJob) -> Result<Submission
         }
         NewWork::Crawl(crawl) => {
             insert_job(connection, job, 0, 0)?;
-            frontier::begin(connection, job.id, crawl)?;
+            let max_pages = most_pages.map_or(crawl.max_pages, |most| most.min(crawl.max_pages));
+            frontier::begin(connection, job.id, &NewCrawl { max_pages, ..crawl.clone() })?;
         }
     }
     let mut tally = Tally::default();

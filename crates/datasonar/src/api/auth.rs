@@ -1,4 +1,5 @@
-//! Who is calling: `Authorization: Bearer osk_…`, looked up by its hash before anything of the body is read.
+//! Who is calling: `Authorization: Bearer osk_…`, looked up by its hash before anything of the body is read. A call that is more than the
+//! plan of its account allows goes no further.
 
 use axum::{
     extract::FromRequestParts,
@@ -31,6 +32,7 @@ impl FromRequestParts<App> for Caller {
         let caller = app.store.authenticate(sha256(key.as_bytes())).await?;
         let caller = caller.ok_or_else(|| refused("this API key is unknown or was revoked"))?;
         app.key_uses.note(caller.key, app.clock.now());
+        app.plans.admit_call(caller.scope).await?;
         Ok(Self(caller.scope))
     }
 }

@@ -1,6 +1,8 @@
 //! Errors as clients see them: RFC 9457 problem details, with the request's id. Whatever goes wrong inside is logged under
 //! that id and told as little more than its status.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::Request,
@@ -8,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use datasonar_store::StoreError;
+use datasonar_store::{Limit, LimitReached, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -46,12 +48,21 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(super) errors: Vec<FieldError>,
+    /// The limit of the account's plan that was reached: `pages_per_month`, `requests_per_minute` or `concurrent_jobs`.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_name")]
+    #[schema(value_type = Option<String>)]
+    pub(super) limit: Option<Limit>,
+    /// In seconds.
     #[serde(skip)]
     retry_after: Option<u32>,
 }
 
 fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
+}
+
+fn as_name<S: serde::Serializer>(limit: &Option<Limit>, serializer: S) -> Result<S::Ok, S::Error> {
+    limit.map(Limit::as_str).serialize(serializer)
 }
 
 impl Problem {
@@ -64,6 +75,7 @@ impl Problem {
             detail: detail.into(),
             request_id: REQUEST_ID.try_with(Uuid::to_string).unwrap_or_default(),
             errors: Vec::new(),
+            limit: None,
             retry_after: None,
         }
     }
@@ -92,6 +104,15 @@ impl Problem {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// More than the account's plan allows: 429.
+    pub(super) fn limited(reached: &LimitReached) -> Self {
+        Self {
+            limit: Some(reached.limit),
+            retry_after: Some(whole_seconds(reached.retry_after)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, reached.to_string())
+        }
+    }
+
     /// A failure of ours: 500. The reason goes to the log.
     pub(super) fn internal(reason: &dyn std::fmt::Display) -> Self {
         let problem =
@@ -99,6 +120,12 @@ impl Problem {
         tracing::error!(request_id = problem.request_id, %reason, "a request failed");
         problem
     }
+}
+
+/// Seconds, rounded up, so that whoever waits for them does not come too early; at least one.
+fn whole_seconds(time: Duration) -> u32 {
+    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 impl IntoResponse for Problem {
@@ -126,6 +153,7 @@ impl From<StoreError> for Problem {
                 StatusCode::CONFLICT,
                 "this Idempotency-Key was used with another request within the last 24 hours",
             ),
+            StoreError::LimitReached(reached) => Self::limited(&reached),
             StoreError::Unavailable(why) => {
                 tracing::warn!(why, "the store is unavailable");
                 Self::unavailable("the store is unavailable for the moment; try again")

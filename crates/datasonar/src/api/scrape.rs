@@ -51,10 +51,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
     let fields = object(request, app.settings.max_request_bytes).await?;
     let (own, plan, _) = app.jobs.terms().split::<Single>(fields.members, &["url"])?;
+    let is_charged = app.plans.charge(scope, 1).await?;
     let lane = app.ids.uuid();
     let scraped =
         app.scraper.scrape(Target { url: &own.url, lane, origin: None }, &plan, &CancellationToken::new()).await;
-    count(&app, scope, std::slice::from_ref(&scraped));
+    count(&app, scope, std::slice::from_ref(&scraped), is_charged);
     let status = match scraped.error.as_ref().map(|error| error.code) {
         None => StatusCode::OK,
         Some(ErrorCode::InvalidUrl | ErrorCode::BlockedAddress) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -88,9 +89,10 @@ async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Re
     if !own.urls.iter().any(|url| app.jobs.terms().is_fetchable(url)) {
         return Err(Problem::field("/urls", "none of the URLs can be fetched"));
     }
+    let is_charged = app.plans.charge(scope, own.urls.len() as u64).await?;
     let begin = Instant::now();
     let pages = scrape_all(&app, &own.urls, &plan, concurrency, begin + timeout).await;
-    count(&app, scope, &pages);
+    count(&app, scope, &pages, is_charged);
     let failed = pages.iter().filter(|page| page.error.is_some()).count();
     let head = format!(
         r#"{{"status":"success","total":{},"succeeded":{},"failed":{failed},"time_ms":{},"results":["#,
@@ -136,14 +138,15 @@ pub(super) fn json(status: StatusCode, body: Body) -> Response {
     response
 }
 
-/// Adds pages to the usage, without making the client wait for it.
-fn count(app: &App, scope: Scope, pages: &[Scraped]) {
+/// Adds what pages came to to the usage, without making the client wait for it.
+fn count(app: &App, scope: Scope, pages: &[Scraped], is_charged: bool) {
     let sample = UsageSample {
         scope,
         at: app.clock.now(),
         pages: pages.len() as u64,
         succeeded: pages.iter().filter(|page| page.error.is_none()).count() as u64,
         time_ms: pages.iter().map(|page| page.time_ms).sum(),
+        is_charged,
     };
     let store = app.store.clone();
     tokio::spawn(async move {

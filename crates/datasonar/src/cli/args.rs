@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
+
+use datasonar_store::{Account, AccountId, StoreError, WholeStore};
 
 use crate::config::{SPECS, SettingError, Settings, Sources};
 
@@ -66,6 +69,36 @@ impl StoreArgs {
         let data_dir = self.data_dir.map(|path| ("data_dir", path.to_string_lossy().into_owned()));
         load(data_dir, self.config)
     }
+}
+
+/// Whose things a command is about.
+#[derive(Args, Debug)]
+pub(super) struct AccountArgs {
+    /// The account, by its id or e-mail address [default: the built-in one]
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
+}
+
+impl AccountArgs {
+    /// Finds the account.
+    pub(super) async fn find(&self, store: &dyn WholeStore) -> Result<Account> {
+        match &self.account {
+            None => Ok(store.account(None).await?),
+            Some(named) => find_account(store, named).await,
+        }
+    }
+}
+
+/// Finds an account by its id or e-mail address.
+pub(super) async fn find_account(store: &dyn WholeStore, named: &str) -> Result<Account> {
+    let found = match named.parse::<AccountId>() {
+        Ok(id) => match store.account(Some(id)).await {
+            Err(StoreError::NotFound) => None,
+            found => Some(found?),
+        },
+        Err(_) => store.account_by_email(named.trim().to_lowercase()).await?,
+    };
+    found.with_context(|| format!("there is no account `{named}`; `datasonar accounts list` lists them"))
 }
 
 fn load(

@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use datasonar_store::{Environment, KeyId, NewKey, Scope};
 
-use super::{args::StoreArgs, say};
+use super::{
+    args::{AccountArgs, StoreArgs},
+    say,
+};
 use crate::{
     clock::{Clock, Ids, SystemClock},
     crypto::{api_key_prefix, new_api_key, sha256},
@@ -35,6 +38,8 @@ pub(super) struct CreateArgs {
     #[arg(long, default_value = "", value_parser = parse_name)]
     name: String,
     #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -44,6 +49,8 @@ pub(super) struct ListArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -51,6 +58,8 @@ pub(super) struct ListArgs {
 pub(super) struct RevokeArgs {
     /// The key's id, as listed
     id: KeyId,
+    #[command(flatten)]
+    account: AccountArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -70,7 +79,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<ExitCode> {
         KeysCommand::Revoke(args) => {
             let rows = Rows::open_beside(&args.store.settings_without_key()?).await?;
             let store = rows.store();
-            let account = store.account(None).await?;
+            let account = args.account.find(&*store).await?;
             store.revoke_key(account.id, args.id, SystemClock.now()).await.context("the key was not revoked")?;
             rows.close().await;
         }
@@ -81,7 +90,7 @@ pub(super) async fn run(command: KeysCommand) -> Result<ExitCode> {
 async fn create(args: CreateArgs) -> Result<()> {
     let rows = Rows::open_beside(&args.store.settings_without_key()?).await?;
     let store = rows.store();
-    let account = store.account(None).await?;
+    let account = args.account.find(&*store).await?;
     let clock = Arc::new(SystemClock);
     let ids = Ids::random(clock.clone());
     let key = new_api_key(&ids, args.environment);
@@ -102,7 +111,7 @@ async fn create(args: CreateArgs) -> Result<()> {
 async fn list(args: ListArgs) -> Result<()> {
     let rows = Rows::open_beside(&args.store.settings_without_key()?).await?;
     let store = rows.store();
-    let account = store.account(None).await?;
+    let account = args.account.find(&*store).await?;
     let keys = store.keys(account.id).await?;
     rows.close().await;
     for key in keys {

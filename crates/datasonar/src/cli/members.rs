@@ -7,7 +7,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use datasonar_store::{AccountId, Link, MemberRole};
 
-use super::{args::StoreArgs, say, say_error};
+use super::{
+    args::{AccountArgs, StoreArgs},
+    say, say_error,
+};
 use crate::{
     clock::{Ids, SystemClock},
     config::Settings,
@@ -32,6 +35,8 @@ pub(super) struct LinkArgs {
     #[arg(long)]
     role: Option<MemberRole>,
     #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -40,6 +45,8 @@ pub(super) struct ListArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    account: AccountArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -53,7 +60,7 @@ pub(super) async fn run(command: MembersCommand) -> Result<ExitCode> {
 }
 
 /// The store, its people and its account.
-async fn open(settings: &Settings) -> Result<(Rows, People, AccountId)> {
+async fn open(settings: &Settings, account: &AccountArgs) -> Result<(Rows, People, AccountId)> {
     let rows = Rows::open_beside(settings).await?;
     let clock = Arc::new(SystemClock);
     let people = People::new(PeopleParts {
@@ -63,13 +70,13 @@ async fn open(settings: &Settings) -> Result<(Rows, People, AccountId)> {
         session_lifetime: settings.session_lifetime,
         session_idle: settings.session_idle,
     });
-    let account = rows.store().account(None).await?.id;
+    let account = account.find(&*rows.store()).await?.id;
     Ok((rows, people, account))
 }
 
 async fn link(args: LinkArgs) -> Result<()> {
     let settings = args.store.settings_without_key()?;
-    let (rows, people, account) = open(&settings).await?;
+    let (rows, people, account) = open(&settings, &args.account).await?;
     let role = match (args.role, &args.email) {
         (Some(role), _) => role,
         (None, Some(email)) => people.role_of(account, email).await?.unwrap_or(MemberRole::Owner),
@@ -84,7 +91,7 @@ async fn link(args: LinkArgs) -> Result<()> {
 }
 
 async fn list(args: ListArgs) -> Result<()> {
-    let (rows, people, account) = open(&args.store.settings_without_key()?).await?;
+    let (rows, people, account) = open(&args.store.settings_without_key()?, &args.account).await?;
     let (members, links) = (people.members(account).await?, people.invitations(account).await?);
     rows.close().await;
     for member in members {

@@ -1,5 +1,6 @@
 //! The command line: a server, a client of it, and a demonstration of both.
 
+mod accounts;
 mod admin;
 mod args;
 pub mod client;
@@ -52,6 +53,9 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Make accounts for others, each with a plan that limits it
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
     /// Let people into the dashboard, and list who is in
     #[command(subcommand)]
     Members(members::MembersCommand),
@@ -77,6 +81,7 @@ pub async fn run() -> ExitCode {
         Command::Schedules(command) => client::schedules(command).await,
         Command::Deliveries(command) => client::deliveries(command).await,
         Command::Keys(command) => keys::run(command).await,
+        Command::Accounts(command) => accounts::run(command).await,
         Command::Members(command) => members::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Admin(command) => admin::run(command).await,

@@ -6,7 +6,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use datasonar_store::{Environment, Scope};
 
-use super::{args::StoreArgs, say, say_error};
+use super::{
+    args::{AccountArgs, StoreArgs},
+    say, say_error,
+};
 use crate::{
     clock::{Ids, SystemClock},
     crypto::Sealer,
@@ -28,6 +31,8 @@ pub(super) struct SecretsArgs {
     #[arg(long, default_value = "production")]
     environment: Environment,
     #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -42,7 +47,7 @@ pub(super) async fn run(command: SecretsCommand) -> Result<ExitCode> {
     let clock = Arc::new(SystemClock);
     let ids = Ids::random(clock.clone());
     let sealer = Sealer::new(&settings.encryption_key, ids.clone())?;
-    let scope = Scope { account: store.account(None).await?.id, environment: args.environment };
+    let scope = Scope { account: args.account.find(&*store).await?.id, environment: args.environment };
     let secrets = Secrets { store, sealer, clock, ids };
     let shown = if rotate { vec![secrets.rotate(scope).await?] } else { secrets.list(scope).await? };
     for secret in shown {

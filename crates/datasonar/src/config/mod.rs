@@ -6,6 +6,7 @@
 
 mod blob_url;
 mod parse;
+mod plans;
 mod sources;
 mod specs;
 
@@ -14,6 +15,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 pub use blob_url::{AwsVariables, BlobUrl};
+pub use plans::{AccountPlan, PlanLimits};
 pub use sources::{CLIENT_VARIABLES, KEY_FILE, Sources};
 pub use specs::{SPECS, Spec};
 
@@ -74,6 +76,8 @@ pub struct Settings {
     pub webhook_ca_file: Option<PathBuf>,
     pub result_retention: Duration,
     pub log_retention: Duration,
+    /// What each plan allows, in the order of [`AccountPlan::ALL`].
+    pub plans: [PlanLimits; 5],
     pub session_lifetime: Duration,
     pub session_idle: Duration,
     pub max_request_bytes: u64,

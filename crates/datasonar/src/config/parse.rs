@@ -51,6 +51,14 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// A limit: a number of at least 1, or none.
+pub(super) fn most(text: &str) -> Option<Option<u64>> {
+    match text {
+        "unlimited" => Some(None),
+        number => number.parse().ok().filter(|&number| number > 0).map(Some),
+    }
+}
+
 /// A list separated by commas; an empty text is an empty list.
 pub(super) fn list<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(parse).collect()

@@ -10,7 +10,7 @@ use std::{
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
-    AwsVariables, BlobUrl, SPECS, SettingError, Settings,
+    AccountPlan, AwsVariables, BlobUrl, PlanLimits, SPECS, SettingError, Settings,
     parse::{self, Given},
 };
 
@@ -171,6 +171,7 @@ impl Sources {
             webhook_ca_file: optional("webhook_ca_file").map(PathBuf::from),
             result_retention: duration("result_retention")?,
             log_retention: duration("log_retention")?,
+            plans: self.plans()?,
             session_lifetime: session("session_lifetime")?,
             session_idle: session("session_idle")?,
             max_request_bytes: bytes("max_request_bytes")?,
@@ -214,6 +215,22 @@ impl Sources {
             let spec = SPECS.iter().find(|spec| spec.name == name).expect("only settings of the table are asked for");
             Given { spelling: spec.flag(), value: spec.default.to_owned() }
         })
+    }
+
+    fn plans(&self) -> Result<[PlanLimits; 5], SettingError> {
+        let limits = AccountPlan::ALL.map(|plan| -> Result<PlanLimits, SettingError> {
+            let get = |limit: &str| self.get(&format!("plan_{plan}_{limit}"));
+            let most = |limit| get(limit).parse("a whole number of at least 1, or unlimited", parse::most);
+            Ok(PlanLimits {
+                pages_per_month: most("pages_per_month")?,
+                requests_per_minute: most("requests_per_minute")?,
+                concurrent_jobs: most("concurrent_jobs")?,
+                result_retention: get("result_retention")
+                    .parse("a duration such as 30s, 10m or 7d", parse::duration)?,
+            })
+        });
+        let [free, starter, pro, business, enterprise] = limits;
+        Ok([free?, starter?, pro?, business?, enterprise?])
     }
 
     fn blob_url(&self) -> Result<Option<BlobUrl>, SettingError> {
@@ -352,6 +369,24 @@ mod tests {
     }
 
     #[test]
+    fn plans_are_groups_of_a_file() {
+        let text = "[plan.free]\npages_per_month = 7\nconcurrent_jobs = \"unlimited\"\n[plan.pro]\nresult_retention = \"2d\"\n";
+        let settings = Sources::default()
+            .flags([("plan_free_requests_per_minute", "9".to_owned())])
+            .environment([key(), ("DATASONAR_PLAN_FREE_REQUESTS_PER_MINUTE".to_owned(), "8".to_owned())])
+            .unwrap()
+            .toml(text, Path::new("datasonar.toml"))
+            .unwrap()
+            .settings()
+            .unwrap();
+        let free = AccountPlan::Free.limits(&settings);
+        let told = (free.pages_per_month, free.requests_per_minute, free.concurrent_jobs);
+        assert_eq!(told, (Some(7), Some(9), None));
+        assert_eq!(AccountPlan::Pro.limits(&settings).result_retention, Duration::from_secs(2 * 24 * 60 * 60));
+        assert_eq!(AccountPlan::Enterprise.limits(&settings).pages_per_month, None, "as it is by default");
+    }
+
+    #[test]
     fn what_is_unknown_is_named() {
         let error = from_environment(&[("DATASONAR_FETCH_TIMOUT", "5s")]).unwrap_err().to_string();
         assert_eq!(error, "unknown setting DATASONAR_FETCH_TIMOUT; did you mean DATASONAR_FETCH_TIMEOUT?");
@@ -372,6 +407,8 @@ mod tests {
             ("DATASONAR_WEBHOOK_RETRY_SCHEDULE", "2m,30s", "a list of ascending durations such as 30s,2m,10m"),
             ("DATASONAR_SESSION_IDLE", "1m", "a duration of at least 5m, such as 12h or 14d"),
             ("DATASONAR_LOG_FORMAT", "xml", "text or json"),
+            ("DATASONAR_PLAN_FREE_PAGES_PER_MONTH", "0", "a whole number of at least 1, or unlimited"),
+            ("DATASONAR_PLAN_PRO_RESULT_RETENTION", "unlimited", "a duration such as 30s, 10m or 7d"),
         ] {
             let error = from_environment(&[(name, value)]).unwrap_err().to_string();
             assert_eq!(error, format!("{name} is `{value}`, which is not {expected}"));

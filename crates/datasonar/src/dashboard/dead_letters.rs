@@ -163,9 +163,10 @@ struct ReplayPage {
 
 /// Says how many would be sent again, before any is.
 async fn ask(State(app): State<App>, viewer: Viewer, Queried(which): Queried<Which>) -> Result<Response, Failure> {
-    let found = app.store.count_deliveries(viewer.scope, which.selection()).await?;
+    let found = app.store.count_replayable(viewer.scope, which.selection()).await?;
     let chrome = Chrome::new(&viewer, Section::DeadLetters, "Replay dead letters");
-    page(&ReplayPage { chrome, url: which.url, count: found, said: count(found) })
+    let more = if found.is_capped { "more than " } else { "" };
+    page(&ReplayPage { chrome, url: which.url, count: found.count, said: format!("{more}{}", count(found.count)) })
 }
 
 async fn replay(State(app): State<App>, Form { viewer, fields }: Form<Which>) -> Result<Response, Failure> {

@@ -17,7 +17,9 @@ use futures::TryStreamExt;
 use jiff::{civil::Date, tz::TimeZone};
 use serde::Deserialize;
 
-use super::kit::{Chrome, Failure, Form, Queried, Section, Viewer, bytes, download, duration_ms, page, redirect_with};
+use super::kit::{
+    self, Chrome, Failure, Form, News, Queried, Section, Viewer, bytes, download, duration_ms, page, redirect_with,
+};
 use crate::{app::App, jobs::endpoint_host, wake::Bell};
 
 /// How many are listed at once.
@@ -29,6 +31,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/deliveries", get(list))
         .route("/deliveries/{id}", get(show))
+        .route("/deliveries/{id}/live", get(live))
         .route("/deliveries/{id}/payload", get(payload))
         .route("/deliveries/{id}/replay", post(replay))
 }
@@ -56,7 +59,7 @@ impl Row {
     }
 
     pub(super) fn id_end(&self) -> String {
-        self.delivery.id.to_string()[24..].to_owned()
+        self.delivery.id.to_string()[28..].to_owned()
     }
 }
 
@@ -202,18 +205,19 @@ impl Shown {
         Self { attempt, parts, body, is_last }
     }
 
-    /// Where a bar begins, of the 500 units of the drawing.
-    fn x(&self, ms: &u64) -> u64 {
-        ms * 500 / self.attempt.timings.total_ms.max(1)
+    /// A part of the time, as a share of the width.
+    #[expect(clippy::cast_precision_loss, reason = "an attempt takes minutes at most")]
+    fn share(&self, ms: &u64) -> String {
+        format!("{:.1}%", *ms as f64 * 100.0 / self.attempt.timings.total_ms.max(1) as f64)
     }
 
-    fn height(&self) -> usize {
-        self.parts.len() * 22 + 4
+    /// What came of it, as a class of badges.
+    fn class(&self) -> &'static str {
+        if self.attempt.error.is_none() { "delivered" } else { "failed" }
     }
 
-    /// Where the bar of this number is.
-    fn y(&self, number: &usize) -> usize {
-        number * 22 + 2
+    fn sent(&self) -> String {
+        bytes(self.attempt.request_bytes)
     }
 
     fn took(&self) -> String {
@@ -229,6 +233,14 @@ struct DeliveryPage {
     /// Newest first.
     attempts: Vec<Shown>,
     payload: Option<Payload>,
+    /// Where its events are, if there are any to come.
+    live: Option<String>,
+}
+
+impl DeliveryPage {
+    fn id_end(&self) -> String {
+        self.delivery.id.to_string()[28..].to_owned()
+    }
 }
 
 /// The beginning of what is sent.
@@ -258,7 +270,49 @@ async fn show(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) ->
     let job = app.store.job(viewer.scope, delivery.job).await.map_err(Failure::of("job"))?;
     let payload = beginning(&app, &job).await?;
     let chrome = Chrome::new(&viewer, Section::Deliveries, format!("Delivery {}", delivery.id));
-    page(&DeliveryPage { chrome, delivery, attempts, payload })
+    let live = (!is_settled(&delivery))
+        .then(|| format!("{}?seen={}", viewer.path(&format!("/deliveries/{}/live", delivery.id)), seen(&delivery)));
+    page(&DeliveryPage { chrome, delivery, attempts, payload, live })
+}
+
+/// What a page that shows a delivery has seen of it.
+fn seen(delivery: &Delivery) -> String {
+    format!("{}-{}", delivery.status, delivery.attempts)
+}
+
+/// Whether no attempt is to come.
+fn is_settled(delivery: &Delivery) -> bool {
+    delivery.status != DeliveryStatus::Pending && delivery.next_attempt_at.is_none()
+}
+
+#[derive(Deserialize)]
+struct LiveQuery {
+    seen: Option<String>,
+}
+
+/// Tells a page that is looked at of each attempt, while any is to come.
+async fn live(
+    State(app): State<App>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+    Queried(query): Queried<LiveQuery>,
+) -> Result<Response, Failure> {
+    let delivery = find(&app, &viewer, &id).await?;
+    let (scope, id) = (viewer.scope, delivery.id);
+    let look = move |app: App, had: String| async move {
+        let delivery = app.store.delivery(scope, id).await?;
+        let now = seen(&delivery);
+        let news = match () {
+            () if now != had => {
+                let told = format!("The delivery is {}, after {} attempts.", delivery.status, delivery.attempts);
+                News::Changed(told)
+            }
+            () if is_settled(&delivery) => News::Over,
+            () => News::Nothing,
+        };
+        Ok((news, now))
+    };
+    Ok(kit::live(&app, query.seen.unwrap_or_else(|| seen(&delivery)), look))
 }
 
 /// Reads the beginning of a payload, unless it was deleted.
@@ -315,5 +369,5 @@ async fn replay(
         Some("deliveries") => viewer.path("/deliveries"),
         _ => viewer.path(&format!("/deliveries/{}", delivery.id)),
     };
-    Ok(redirect_with(&to, "Replayed: the same id and bytes are sent again now. Reload to see what comes of it."))
+    Ok(redirect_with(&to, "Replayed: the same id and the same bytes are sent again now."))
 }

@@ -1,30 +1,24 @@
 //! Jobs: the list, one job with its progress and results, and what may be done about it. Making one is in [`new_job`](super::new_job).
 
-use std::{convert::Infallible, time::Duration};
-
 use askama::Template;
 use axum::{
     Router,
     body::Body,
     extract::{Path, State},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
 use datasonar_store::{
-    Job, JobId, JobKind, JobSearch, JobStatus, PageErrors, Part, Position as Place, Scope, Submission,
+    DeliveryStatus, Job, JobId, JobKind, JobSearch, JobStatus, PageErrors, Part, Position as Place, Scope, Submission,
 };
-use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::kit::{
-    Chrome, Failure, Form, Queried, Section, Viewer, bytes as size, count, download, duration_ms, frame_page, page,
-    percent, redirect_with,
+    self, Chrome, Failure, Form, News, Queried, Section, Viewer, bytes as size, count, download, duration_ms,
+    frame_page, page, percent, redirect_with,
 };
 use crate::{
     app::App,
@@ -37,8 +31,6 @@ const LISTED: u32 = 50;
 const RESULTS: u32 = 25;
 /// How much of a page's content is shown.
 const SHOWN_CHARS: usize = 4_000;
-/// How often a page that is looked at is told how a job gets on.
-const LIVE_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -118,7 +110,33 @@ impl Row {
     }
 
     pub(super) fn id_end(&self) -> String {
-        self.job.id.to_string()[24..].to_owned()
+        end_of(self.job.id)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        name_of(self.job.kind)
+    }
+
+    /// What tells it from others of its kind: where a crawl begins, or who is called back.
+    fn about(&self) -> Option<String> {
+        let start = || serde_json::from_str::<JobOptions>(&self.job.options).ok()?.crawl.map(|crawl| crawl.start);
+        let is_crawl = self.job.kind == JobKind::Crawl;
+        is_crawl.then(start).flatten().or_else(|| self.job.webhook_url.clone())
+    }
+}
+
+/// Enough of an id to tell it from its neighbours.
+fn end_of(id: JobId) -> String {
+    id.to_string()[28..].to_owned()
+}
+
+/// A kind of jobs, as a heading.
+fn name_of(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Scrape => "Scrape",
+        JobKind::Batch => "Batch",
+        JobKind::Crawl => "Crawl",
+        JobKind::Test => "Test event",
     }
 }
 
@@ -248,7 +266,9 @@ impl Progress {
         let a_minute = done.saturating_mul(60_000) / ms;
         let left = (job.kind != JobKind::Crawl && !job.status.has_ended() && done > 0)
             .then(|| duration_ms(ms.saturating_mul(job.total.saturating_sub(done)) / done));
-        Self { row, rate: count(a_minute), left }
+        // Of a moment, nothing can be told.
+        let rate = if ms < 1_000 { "–".to_owned() } else { count(a_minute) };
+        Self { row, rate, left }
     }
 }
 
@@ -264,6 +284,20 @@ struct JobPage {
     is_first: bool,
     options: Vec<(String, String)>,
     size: String,
+    /// How long it waited for its first page.
+    waited: Option<String>,
+    /// Where its events are, if there are any to come.
+    live: Option<String>,
+}
+
+impl JobPage {
+    fn name(&self) -> &'static str {
+        name_of(self.job.kind)
+    }
+
+    fn id_end(&self) -> String {
+        end_of(self.job.id)
+    }
 }
 
 #[derive(Deserialize)]
@@ -300,7 +334,11 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
 }
 
 async fn show(
@@ -321,42 +359,60 @@ async fn show(
     let progress = Progress::new(&job, viewer.now).render().map_err(|error| Failure::internal(&error))?;
     let chrome = Chrome::new(&viewer, Section::Jobs, format!("Job {}", job.id));
     let (options, size) = (asked(&job), size(job.result_bytes));
-    page(&JobPage { chrome, progress, errors, results, next, is_first: query.from.is_none(), options, size, job })
+    let since = |time: Timestamp| time.as_millisecond() - job.created_at.as_millisecond();
+    let waited = job.started_at.map(|time| duration_ms(u64::try_from(since(time)).unwrap_or(0)));
+    let live =
+        (!is_settled(&job)).then(|| format!("{}?seen={}", viewer.path(&format!("/jobs/{}/live", job.id)), seen(&job)));
+    let is_first = query.from.is_none();
+    page(&JobPage { chrome, progress, errors, results, next, is_first, options, size, waited, live, job })
 }
 
-/// Tells a page that is looked at how its job gets on, until the job ends.
+/// What a page that shows a job has seen of it.
+fn seen(job: &Job) -> String {
+    let delivery = job.delivery.as_ref().map_or("none", |(_, status)| status.as_str());
+    format!("{}-{delivery}", job.status)
+}
+
+/// Whether there is nothing more to come: the job has ended, and its delivery is not on its way.
+fn is_settled(job: &Job) -> bool {
+    let is_owed = job.delivery.as_ref().is_some_and(|(_, status)| *status == DeliveryStatus::Pending);
+    job.status.has_ended() && !is_owed
+}
+
+#[derive(Deserialize)]
+struct LiveQuery {
+    seen: Option<String>,
+}
+
+/// Tells a page that is looked at how its job gets on, until the job has ended and its callback has arrived.
 async fn live(
     State(app): State<App>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    Queried(query): Queried<LiveQuery>,
+) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
     let (scope, id) = (viewer.scope, job.id);
-    let stop = app.stopping.clone();
-    let events = stream::unfold((app, false), move |(app, is_over)| async move {
-        if is_over {
-            return None;
+    let look = move |app: App, had: String| async move {
+        let job = app.store.job(scope, id).await?;
+        let now = seen(&job);
+        if job.status.has_ended() && now != had {
+            let delivery = job.delivery.as_ref().map(|(_, status)| format!(" Its delivery is {status}."));
+            return Ok((News::Changed(format!("The job is {}.{}", job.status, delivery.unwrap_or_default())), now));
         }
-        tokio::time::sleep(LIVE_EVERY).await;
-        // A store that is away for a while is asked again; a job that is gone has nothing more to tell.
-        let event = match app.store.job(scope, id).await {
-            Ok(job) if job.status.has_ended() => {
-                return Some((Event::default().event("end").data("ended"), (app, true)));
-            }
-            Ok(job) => match Progress::new(&job, app.clock.now()).render() {
-                Ok(html) => Event::default()
-                    .event("part")
-                    .json_data(serde_json::json!({"id": "progress", "html": html}))
-                    .unwrap_or_default(),
-                Err(_) => return None,
-            },
-            Err(error) if error.is_transient() => Event::default().comment("wait"),
-            Err(_) => return Some((Event::default().event("end").data("gone"), (app, true))),
+        if is_settled(&job) {
+            return Ok((News::Over, now));
+        }
+        if job.status.has_ended() {
+            return Ok((News::Nothing, now));
+        }
+        let news = match Progress::new(&job, app.clock.now()).render() {
+            Ok(html) => News::Part { id: "progress", html },
+            Err(_) => News::Over,
         };
-        Some((event, (app, false)))
-    });
-    let events = events.take_until(stop.cancelled_owned()).map(Ok);
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+        Ok((news, now))
+    };
+    Ok(kit::live(&app, query.seen.unwrap_or_else(|| seen(&job)), look))
 }
 
 #[derive(Deserialize)]

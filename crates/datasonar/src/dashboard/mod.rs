@@ -23,8 +23,8 @@ use crate::app::App;
 use kit::{Viewer, guard};
 pub use sign_in::Peer;
 
-/// All pages.
-pub fn routes() -> Router<App> {
+/// All pages of a server.
+pub fn routes(app: &App) -> Router<App> {
     let mut router = Router::new().route("/", get(home));
     // Each by its name and not by a parameter, which would match `/v1` too.
     for environment in [Environment::Production, Environment::Sandbox] {
@@ -32,7 +32,11 @@ pub fn routes() -> Router<App> {
             .nest(&format!("/{environment}"), pages().layer(Extension(environment)))
             .route(&format!("/{environment}/"), get(home).layer(Extension(environment)));
     }
-    router.merge(sign_in::routes()).merge(assets::routes()).layer(middleware::from_fn(guard::headers))
+    router
+        .merge(sign_in::routes())
+        .merge(assets::routes())
+        .layer(middleware::from_fn_with_state(app.clone(), kit::dress))
+        .layer(middleware::from_fn(guard::headers))
 }
 
 /// The pages within an environment.
@@ -45,6 +49,12 @@ fn pages() -> Router<App> {
         .merge(jobs::routes())
         .merge(new_job::routes())
         .merge(settings::routes())
+        .fallback(nowhere)
+}
+
+/// What no page is at.
+async fn nowhere() -> kit::Failure {
+    kit::Failure::NotFound("page")
 }
 
 /// The first page of whoever is signed in.

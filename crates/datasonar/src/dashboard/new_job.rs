@@ -12,7 +12,10 @@ use datasonar_store::{JobKind, Submission};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::kit::{Chrome, Failure, Queried, Section, Upload, Viewer, page, redirect_with};
+use super::{
+    kit::{Chrome, Failure, Queried, Section, Upload, Viewer, page, redirect_with},
+    schedules,
+};
 use crate::{
     app::App,
     jobs::{Asked, Submit, UrlWriter, blocking},
@@ -48,6 +51,7 @@ struct Values {
     exclude_paths: String,
     subdomains: bool,
     wants_curl: bool,
+    wants_schedule: bool,
 }
 
 impl Values {
@@ -66,6 +70,7 @@ impl Values {
             "exclude_paths" => self.exclude_paths = value,
             "subdomains" => self.subdomains = true,
             "curl" => self.wants_curl = true,
+            "schedule" => self.wants_schedule = true,
             _ => {}
         }
     }
@@ -106,6 +111,17 @@ impl Values {
 
     fn pasted(&self) -> Vec<String> {
         lines(&self.urls)
+    }
+
+    /// The job that a schedule would keep.
+    fn schedule(&self) -> String {
+        let mut job = Map::new();
+        job.insert("kind".to_owned(), json!(self.kind().as_str()));
+        job.extend(self.members());
+        if self.kind() == JobKind::Batch {
+            job.insert("urls".to_owned(), json!(self.pasted()));
+        }
+        serde_json::to_string_pretty(&job).unwrap_or_default()
     }
 
     /// The call that does the same.
@@ -150,7 +166,8 @@ struct NewJobPage {
     chrome: Chrome,
     values: Values,
     wrong: Option<String>,
-    curl: Option<String>,
+    /// The call that does the same.
+    curl: String,
 }
 
 impl NewJobPage {
@@ -168,40 +185,48 @@ struct Query {
     kind: Option<String>,
 }
 
-async fn show(State(_): State<App>, viewer: Viewer, Queried(query): Queried<Query>) -> Result<Response, Failure> {
+async fn show(State(app): State<App>, viewer: Viewer, Queried(query): Queried<Query>) -> Result<Response, Failure> {
     let values = Values { kind: query.kind.unwrap_or_default(), ..Values::default() };
-    page(&NewJobPage { chrome: chrome(&viewer), values, wrong: None, curl: None })
+    draw(&app, &viewer, values, None)
 }
 
-fn chrome(viewer: &Viewer) -> Chrome {
-    Chrome::new(viewer, Section::Jobs, "New job")
+fn draw(app: &App, viewer: &Viewer, values: Values, wrong: Option<String>) -> Result<Response, Failure> {
+    let (chrome, curl) = (Chrome::new(viewer, Section::Jobs, "New job"), values.curl(&app.public_url));
+    page(&NewJobPage { chrome, values, wrong, curl })
 }
 
 /// Draws the form again, with what was typed and what is wrong with it.
-fn again(viewer: &Viewer, values: Values, wrong: String) -> Result<Response, Failure> {
-    let drawn = page(&NewJobPage { chrome: chrome(viewer), values, wrong: Some(wrong), curl: None })?;
+fn again(app: &App, viewer: &Viewer, values: Values, wrong: String) -> Result<Response, Failure> {
+    let drawn = draw(app, viewer, values, Some(wrong))?;
     Ok((StatusCode::UNPROCESSABLE_ENTITY, drawn).into_response())
 }
 
 async fn create(State(app): State<App>, Upload { viewer, parts }: Upload) -> Result<Response, Failure> {
     let id = app.jobs.mint();
     let (values, file) = read(parts, app.jobs.urls(id), app.settings.max_request_bytes).await?;
+    if values.wants_schedule {
+        return schedules::blank_of(&viewer, values.schedule());
+    }
     if values.wants_curl {
-        let curl = Some(values.curl(&app.public_url));
-        return page(&NewJobPage { chrome: chrome(&viewer), values, wrong: None, curl });
+        return draw(&app, &viewer, values, None);
     }
     let told = |errors: Vec<crate::scrape::FieldError>| {
         let all: Vec<String> =
-            errors.iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
+            errors.iter().map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
         format!("{}.", all.join("; "))
     };
     let new = if let Some(file) = file.filter(|_| values.kind() == JobKind::Batch) {
         let Asked { options, webhook_url } = match app.jobs.terms().asked(values.members()) {
             Ok(asked) => asked,
-            Err(errors) => return again(&viewer, values, told(errors)),
+            Err(errors) => return again(&app, &viewer, values, told(errors)),
         };
         if !file.has_valid() {
-            return again(&viewer, values, "None of the lines of the file is a URL that can be fetched.".to_owned());
+            return again(
+                &app,
+                &viewer,
+                values,
+                "None of the lines of the file is a URL that can be fetched.".to_owned(),
+            );
         }
         let work = blocking(move || UrlWriter::finish(file)).await?;
         Submit { id, scope: viewer.scope, kind: JobKind::Batch, options, webhook_url, work, idempotency: None }
@@ -212,7 +237,7 @@ async fn create(State(app): State<App>, Upload { viewer, parts }: Upload) -> Res
         }
         match app.jobs.terms().read(values.kind(), members) {
             Ok(request) => app.jobs.prepare(viewer.scope, request).await?,
-            Err(errors) => return again(&viewer, values, told(errors)),
+            Err(errors) => return again(&app, &viewer, values, told(errors)),
         }
     };
     let id = new.id;

@@ -126,6 +126,8 @@ struct Typed {
     timezone: Option<String>,
     overlap: Option<Overlap>,
     job: Option<String>,
+    /// What it would do is to be shown, and nothing done.
+    preview: Option<String>,
 }
 
 const EXAMPLE: &str = r#"{
@@ -146,6 +148,14 @@ impl Typed {
         let overlap = self.overlap.unwrap_or(Overlap::Skip);
         Ok(Wanted { name: text(&self.name), cron: text(&self.cron), timezone, overlap, paused, job })
     }
+
+    /// When it would run: in plain words, and the next times.
+    fn reading(&self, now: Timestamp) -> (String, Vec<Timestamp>) {
+        let cron = self.cron.as_deref().unwrap_or_default().trim();
+        let timezone = self.timezone.as_deref().map(str::trim).filter(|zone| !zone.is_empty()).unwrap_or("UTC");
+        let next = Rule::new(cron, timezone).map(|rule| rule.upcoming(now, NEXT)).unwrap_or_default();
+        (words(cron, timezone), next)
+    }
 }
 
 #[derive(Template)]
@@ -161,6 +171,10 @@ struct SchedulePage {
 }
 
 impl SchedulePage {
+    fn is_paused(&self) -> bool {
+        self.schedule.as_ref().is_some_and(|schedule| schedule.paused)
+    }
+
     fn overlaps(&self, name: &str) -> bool {
         self.typed.overlap.unwrap_or(Overlap::Skip).as_str() == name
     }
@@ -169,8 +183,10 @@ impl SchedulePage {
         value.as_deref().unwrap_or_default()
     }
 
-    fn exactly(&self, time: &Timestamp) -> String {
-        exact(*time)
+    /// A time on the schedule's own clocks.
+    fn local(&self, time: &Timestamp) -> String {
+        let zone = self.typed.timezone.as_deref().map(str::trim).filter(|zone| !zone.is_empty()).unwrap_or("UTC");
+        time.in_tz(zone).map_or_else(|_| exact(*time), |time| time.strftime("%a %-d %b %Y, %H:%M:%S").to_string())
     }
 }
 
@@ -179,24 +195,30 @@ fn chrome(viewer: &Viewer, title: &str) -> Chrome {
 }
 
 async fn blank(viewer: Viewer) -> Result<Response, Failure> {
+    blank_of(&viewer, EXAMPLE.to_owned())
+}
+
+/// A schedule to be made of this job.
+pub(super) fn blank_of(viewer: &Viewer, job: String) -> Result<Response, Failure> {
     let typed = Typed {
         name: None,
         cron: Some("30 2 * * *".to_owned()),
         timezone: Some("UTC".to_owned()),
         overlap: None,
-        job: Some(EXAMPLE.to_owned()),
+        job: Some(job),
+        preview: None,
     };
-    draw_blank(&viewer, typed, None)
+    draw_blank(viewer, typed, None)
 }
 
 fn draw_blank(viewer: &Viewer, typed: Typed, wrong: Option<String>) -> Result<Response, Failure> {
     let is_wrong = wrong.is_some();
-    let words = typed.cron.as_deref().map(|cron| words(cron, typed.timezone.as_deref().unwrap_or("UTC")));
+    let (words, next) = typed.reading(viewer.now);
     let drawn = page(&SchedulePage {
         chrome: chrome(viewer, "New schedule"),
         schedule: None,
-        words: words.unwrap_or_default(),
-        next: Vec::new(),
+        words,
+        next,
         runs: Vec::new(),
         typed,
         wrong,
@@ -210,7 +232,7 @@ fn told(error: SchedulesError) -> Result<String, Failure> {
         SchedulesError::Fields(errors) => {
             let all: Vec<String> = errors
                 .iter()
-                .map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail))
+                .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail))
                 .collect();
             Ok(format!("{}.", all.join("; ")))
         }
@@ -219,6 +241,9 @@ fn told(error: SchedulesError) -> Result<String, Failure> {
 }
 
 async fn create(State(app): State<App>, Form { viewer, fields }: Form<Typed>) -> Result<Response, Failure> {
+    if fields.preview.is_some() {
+        return draw_blank(&viewer, fields, None);
+    }
     let wanted = match fields.wanted(false) {
         Ok(wanted) => wanted,
         Err(wrong) => return draw_blank(&viewer, fields, Some(wrong)),
@@ -247,6 +272,7 @@ fn typed_of(schedule: &Schedule) -> Typed {
         timezone: Some(schedule.timezone.clone()),
         overlap: Some(schedule.overlap),
         job: serde_json::to_string_pretty(&job).ok(),
+        preview: None,
     }
 }
 
@@ -266,10 +292,15 @@ async fn draw(
     let part = Page { limit: RUNS, before: None };
     let runs = app.store.runs(viewer.scope, schedule.id, part).await.map_err(Failure::of("schedule"))?;
     let is_wrong = wrong.is_some();
+    // What is kept is told as it will happen; what was typed, as it would.
+    let (words, next) = match typed.preview {
+        Some(_) => typed.reading(viewer.now),
+        None => (words(&schedule.cron, &schedule.timezone), upcoming(&schedule, viewer.now, NEXT)),
+    };
     let drawn = page(&SchedulePage {
         chrome: chrome(viewer, &schedule.name),
-        words: words(&schedule.cron, &schedule.timezone),
-        next: upcoming(&schedule, viewer.now, NEXT),
+        words,
+        next,
         runs: runs.into_iter().map(|run| RunRow { run }).collect(),
         schedule: Some(schedule),
         typed,
@@ -284,6 +315,9 @@ async fn change(
     Form { viewer, fields }: Form<Typed>,
 ) -> Result<Response, Failure> {
     let schedule = find(&app, &viewer, &id).await?;
+    if fields.preview.is_some() {
+        return draw(&app, &viewer, schedule, fields, None).await;
+    }
     let wanted = match fields.wanted(schedule.paused) {
         Ok(wanted) => wanted,
         Err(wrong) => return draw(&app, &viewer, schedule, fields, Some(wrong)).await,

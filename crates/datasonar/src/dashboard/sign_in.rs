@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     assets,
-    kit::{Failure, Form, SESSION, cookie, guard, redirect, sentence, session_cookie},
+    kit::{self, Failure, Form, SESSION, cookie, guard, redirect, sentence, session_cookie},
 };
 use crate::{
     app::App,
@@ -43,6 +43,7 @@ pub(super) fn routes() -> Router<App> {
 struct SignInPage<'a> {
     style: &'static str,
     icon: &'static str,
+    theme: &'static str,
     to: &'a str,
     email: &'a str,
     wrong: Option<String>,
@@ -53,6 +54,7 @@ struct SignInPage<'a> {
 struct LinkPage<'a> {
     style: &'static str,
     icon: &'static str,
+    theme: &'static str,
     role: MemberRole,
     email: &'a str,
     /// Whether the link is for this e-mail and no other.
@@ -60,6 +62,11 @@ struct LinkPage<'a> {
     /// Whether somebody signs in with it already.
     is_known: bool,
     wrong: Option<String>,
+}
+
+/// The stylesheet, the icon and the theme of a page.
+fn look(headers: &HeaderMap) -> (&'static str, &'static str, &'static str) {
+    (assets::style(), assets::icon(), kit::theme(headers))
 }
 
 fn outside(status: StatusCode, template: &impl Template) -> Result<Response, Failure> {
@@ -75,8 +82,9 @@ struct To {
 
 /// Where to go after signing in: a path of ours, never another site.
 fn back(to: &str) -> &str {
-    let is_ours = to.starts_with('/') && !to.starts_with("//") && !to.contains(['\\', '\r', '\n']);
-    if is_ours { to } else { "/" }
+    let is_ours = to.starts_with('/') && !to.starts_with("//");
+    let is_plain = to.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_ours && is_plain { to } else { "/" }
 }
 
 async fn show(State(app): State<App>, Query(To { to }): Query<To>, headers: HeaderMap) -> Result<Response, Failure> {
@@ -86,7 +94,8 @@ async fn show(State(app): State<App>, Query(To { to }): Query<To>, headers: Head
             return Ok(redirect(back(&to)));
         }
     }
-    let page = SignInPage { style: assets::style(), icon: assets::icon(), to: back(&to), email: "", wrong: None };
+    let (style, icon, theme) = look(&headers);
+    let page = SignInPage { style, icon, theme, to: back(&to), email: "", wrong: None };
     outside(StatusCode::OK, &page)
 }
 
@@ -120,7 +129,8 @@ async fn sign_in(
                 _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
             };
             let wrong = Some(sentence(&error.to_string()));
-            let page = SignInPage { style: assets::style(), icon: assets::icon(), to: back(&to), email: &email, wrong };
+            let (style, icon, theme) = look(&headers);
+            let page = SignInPage { style, icon, theme, to: back(&to), email: &email, wrong };
             let mut response = outside(status, &page)?;
             if let Some(seconds) = wait {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -145,11 +155,17 @@ fn is_secure(app: &App) -> bool {
     app.public_url.starts_with("https://")
 }
 
-async fn show_link(State(app): State<App>, Path(token): Path<String>) -> Result<Response, Failure> {
-    link_page(&app, &token, "", None).await
+async fn show_link(State(app): State<App>, Path(token): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    link_page(&app, &headers, &token, "", None).await
 }
 
-async fn link_page(app: &App, token: &str, typed: &str, wrong: Option<String>) -> Result<Response, Failure> {
+async fn link_page(
+    app: &App,
+    headers: &HeaderMap,
+    token: &str,
+    typed: &str,
+    wrong: Option<String>,
+) -> Result<Response, Failure> {
     let link = app.people.link(token).await?;
     let Some(link) = link else {
         let told = "this link was used before, or has expired; `datasonar members link` on the server prints another";
@@ -160,9 +176,11 @@ async fn link_page(app: &App, token: &str, typed: &str, wrong: Option<String>) -
         None => false,
     };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let (style, icon, theme) = look(headers);
     let page = LinkPage {
-        style: assets::style(),
-        icon: assets::icon(),
+        style,
+        icon,
+        theme,
         role: link.role,
         email: link.email.as_deref().unwrap_or(typed),
         is_bound: link.email.is_some(),
@@ -186,7 +204,7 @@ async fn accept_link(
     match app.people.accept(&token, &email, &password).await {
         Ok(session) => Ok(signed_in(&app, &session, "/")),
         Err(AcceptError::Store(error)) => Err(error.into()),
-        Err(error) => link_page(&app, &token, &email, Some(sentence(&error.to_string()))).await,
+        Err(error) => link_page(&app, &headers, &token, &email, Some(sentence(&error.to_string()))).await,
     }
 }
 
@@ -230,6 +248,7 @@ mod tests {
             ("//evil.example/", "/"),
             ("/\\evil.example", "/"),
             ("/a\r\nset-cookie: b", "/"),
+            ("/\u{202e}", "/"),
         ] {
             assert_eq!(back(to), goes, "{to}");
         }

@@ -29,6 +29,7 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::Keys,
+    plans::Plans,
     wake::{Bell, Wake},
 };
 
@@ -43,6 +44,7 @@ pub struct Jobs {
     clock: Arc<dyn Clock>,
     ids: Ids,
     terms: Terms,
+    plans: Plans,
     wake: Wake,
 }
 
@@ -94,8 +96,16 @@ impl Trace {
 
 impl Jobs {
     /// Accepts jobs into a store.
-    pub fn new(store: Arc<dyn Store>, blobs: Blobs, clock: Arc<dyn Clock>, ids: Ids, terms: Terms, wake: Wake) -> Self {
-        Self { store, blobs, clock, ids, terms, wake }
+    pub fn new(
+        store: Arc<dyn Store>,
+        blobs: Blobs,
+        clock: Arc<dyn Clock>,
+        ids: Ids,
+        terms: Terms,
+        plans: Plans,
+        wake: Wake,
+    ) -> Self {
+        Self { store, blobs, clock, ids, terms, plans, wake }
     }
 
     /// What requests are checked against.
@@ -139,22 +149,28 @@ impl Jobs {
     /// Accepts a job: when this answers, it is durable.
     ///
     /// # Errors
-    /// When the store fails, or the idempotency key was used with another request.
+    /// When the store fails, the idempotency key was used with another request, or the job is more than the plan of its account allows.
     pub async fn submit(&self, new: Submit) -> Result<Submission, JobsError> {
         let trace = Trace::of(&new);
-        let submission = self.store.submit_job(self.row(new)).await;
+        let submission = self.store.submit_job(self.row(new).await?).await;
         match &submission {
             Ok(Submission::Accepted) => self.accepted(),
-            Ok(Submission::Repeated { .. }) | Err(StoreError::IdempotencyMismatch) => self.discard(trace).await,
+            Ok(Submission::Repeated { .. }) | Err(StoreError::IdempotencyMismatch | StoreError::LimitReached(_)) => {
+                self.discard(trace).await;
+            }
             // The outcome is unknown: what there may be of the job is left to the sweep.
             Err(_) => {}
         }
         Ok(submission?)
     }
 
-    /// The row of a job to be accepted now.
-    pub fn row(&self, new: Submit) -> NewJob {
-        NewJob {
+    /// The row of a job to be accepted now, with what its account may use.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn row(&self, new: Submit) -> Result<NewJob, StoreError> {
+        let allowance = self.plans.allowance(new.scope).await?;
+        Ok(NewJob {
             id: new.id,
             scope: new.scope,
             kind: new.kind,
@@ -163,7 +179,8 @@ impl Jobs {
             work: new.work,
             created_at: self.clock.now(),
             idempotency: new.idempotency,
-        }
+            allowance,
+        })
     }
 
     /// Says that a job was accepted.

@@ -21,7 +21,10 @@ pub(super) fn lower(text: &str) -> String {
 }
 
 /// The same, of what looks like one.
-pub(super) fn checked(text: &str) -> Result<String, EmailError> {
+///
+/// # Errors
+/// When it does not.
+pub fn checked(text: &str) -> Result<String, EmailError> {
     let email = lower(text);
     if email.len() > LONGEST {
         return Err(EmailError::TooLong);

@@ -26,7 +26,7 @@ use datasonar_store::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-pub use email::EmailError;
+pub use email::{EmailError, checked as checked_email};
 pub use error::{AcceptError, InviteError, MemberError, NewPasswordError, SignInError};
 pub use password::{LONGEST_PASSWORD, PasswordError, SHORTEST_PASSWORD};
 

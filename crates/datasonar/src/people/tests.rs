@@ -35,6 +35,7 @@ impl Scene {
             email: "owner@localhost".to_owned(),
             plan: "self-hosted".to_owned(),
             created_at: clock.now(),
+            is_built_in: true,
         };
         let setup = Setup { account: built_in, keys: Vec::new(), secrets: Vec::new(), links: Vec::new() };
         assert!(store.set_up(setup).await.unwrap());

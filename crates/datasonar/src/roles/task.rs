@@ -33,6 +33,7 @@ use crate::{
     clock::{Clock, Ids},
     crawl::{Scope, Sites},
     jobs::{JobOptions, read_urls, segment::Gathering},
+    plans::Plans,
     scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
     wake::{Bell, Wake},
 };
@@ -59,8 +60,8 @@ pub struct Tools {
     pub wake: Wake,
     /// Defaults of options.
     pub limits: Limits,
-    /// How long results are kept.
-    pub retention: Duration,
+    /// How long the results of an account are kept.
+    pub plans: Plans,
     /// Bytes of results held by all tasks.
     pub held_bytes: AtomicUsize,
     /// What is known of sites.
@@ -134,7 +135,15 @@ impl OpenTask {
             }
         };
         self.health.mend("blobs");
-        let finish = self.finish(worked);
+        let retention = steady(&self.health, "worker", || self.tools.plans.retention(self.claimed.scope.account)).await;
+        let retention = match retention {
+            Ok(retention) => retention,
+            Err(error) => {
+                tracing::error!(job = %lease.job, task = lease.seq, %error, "the task could not be finished");
+                return;
+            }
+        };
+        let finish = self.finish(worked, retention);
         let finished = steady(&self.health, "worker", || self.tools.store.finish_task(finish.clone()));
         match finished.await {
             Ok(Finish::Task) => {}
@@ -279,7 +288,7 @@ impl OpenTask {
         try_join_all(gathering.drain().into_iter().map(|run| run.write(&self.tools.blobs, lease))).await
     }
 
-    fn finish(&self, worked: Worked) -> FinishTask {
+    fn finish(&self, worked: Worked, retention: Duration) -> FinishTask {
         let Worked { segments, tally, dropped, discovery } = worked;
         let is_single = self.claimed.kind == JobKind::Scrape;
         let page_error = tally
@@ -298,7 +307,7 @@ impl OpenTask {
             discovery,
             delivery: DeliveryId(self.tools.ids.uuid()),
             now: self.tools.clock.now(),
-            retention: self.tools.retention,
+            retention,
         }
     }
 }

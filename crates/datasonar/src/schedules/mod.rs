@@ -161,12 +161,13 @@ impl Schedules {
         new.idempotency = idempotency(new.id);
         let trace = Trace::of(&new);
         let now = self.clock.now();
+        let row = self.jobs.row(new).await?;
         let mut run = RunSchedule {
             schedule: schedule.id,
             version: schedule.version,
             planned_at: now,
             next_run_at: schedule.next_run_at,
-            decision: RunDecision::Start(Box::new(self.jobs.row(new))),
+            decision: RunDecision::Start(Box::new(row)),
             trigger: RunTrigger::Manual,
             now,
         };
@@ -206,12 +207,12 @@ impl Schedules {
                 Ok(request) => {
                     let new = self.jobs.prepare(schedule.scope, request).await?;
                     let trace = Trace::of(&new);
-                    (RunDecision::Start(Box::new(self.jobs.row(new))), Some(trace))
+                    (RunDecision::Start(Box::new(self.jobs.row(new).await?)), Some(trace))
                 }
                 Err(errors) => (RunDecision::Refuse(reason(&errors)), None),
             },
         };
-        let run = RunSchedule {
+        let mut run = RunSchedule {
             schedule: schedule.id,
             version: schedule.version,
             planned_at: step.planned_at,
@@ -220,8 +221,13 @@ impl Schedules {
             trigger: RunTrigger::Cron,
             now,
         };
-        let recorded = self.store.run_schedule(run).await;
+        let mut recorded = self.store.run_schedule(run.clone()).await;
         self.settle(&recorded, trace).await;
+        if let Err(StoreError::LimitReached(reached)) = &recorded {
+            // Its time is not made up for: that would take from the times that come.
+            run.decision = RunDecision::Refuse(short(&reached.to_string()));
+            recorded = self.store.run_schedule(run).await;
+        }
         recorded?;
         Ok(true)
     }
@@ -232,7 +238,12 @@ impl Schedules {
             (Ok(Submission::Accepted), Some(_)) => self.jobs.accepted(),
             (
                 Ok(Submission::Repeated { .. })
-                | Err(StoreError::Conflict(_) | StoreError::NotFound | StoreError::IdempotencyMismatch),
+                | Err(
+                    StoreError::Conflict(_)
+                    | StoreError::NotFound
+                    | StoreError::IdempotencyMismatch
+                    | StoreError::LimitReached(_),
+                ),
                 Some(trace),
             ) => self.jobs.discard(trace).await,
             // Nothing came of it, or the outcome is unknown and left to the sweep.

@@ -30,6 +30,7 @@ pub(super) async fn set_up(app: &App) -> Result<Option<FirstKeys>, StoreError> {
         email: "owner@localhost".to_owned(),
         plan: "self-hosted".to_owned(),
         created_at: app.clock.now(),
+        is_built_in: true,
     };
     let environments = [Environment::Production, Environment::Sandbox];
     let texts = environments.map(|environment| new_api_key(&app.ids, environment));

@@ -42,6 +42,7 @@ use crate::{
     key_uses::KeyUses,
     mapper::Mapper,
     people::{People, PeopleParts},
+    plans::Plans,
     render::{RenderSettings, Renderer},
     roles::{
         Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
@@ -308,7 +309,8 @@ fn build(
     });
     let public_url: Arc<str> = public_url.trim_end_matches('/').into();
     let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
-    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, wake.clone());
+    let plans = Plans::new(store.clone(), settings.clone(), clock.clone());
+    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, plans.clone(), wake.clone());
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),
@@ -316,7 +318,7 @@ fn build(
             clock: clock.clone(),
             ids: ids.clone(),
             sender,
-            retention: settings.result_retention,
+            plans: plans.clone(),
         },
         secrets: Secrets { store: store.clone(), sealer: sealer.clone(), clock: clock.clone(), ids: ids.clone() },
         people: People::new(PeopleParts {
@@ -327,6 +329,7 @@ fn build(
             session_idle: settings.session_idle,
         }),
         schedules: Schedules::new(store.clone(), jobs.clone(), clock.clone(), ids.clone(), wake.clone()),
+        plans,
         jobs,
         stopping,
         results,
@@ -411,7 +414,7 @@ impl Server {
 
     /// Answers calls: what listens hands them to it.
     pub fn router(&self) -> Router {
-        api::router(self.app.clone(), dashboard::routes())
+        api::router(self.app.clone(), dashboard::routes(&self.app))
     }
 
     /// Where keys are looked at: writes when they were used.
@@ -456,7 +459,7 @@ impl Server {
                 ids: app.ids.clone(),
                 wake: app.wake.clone(),
                 limits: limits(settings),
-                retention: settings.result_retention,
+                plans: app.plans.clone(),
                 held_bytes: AtomicUsize::new(0),
                 sites: app.sites.clone(),
             }),

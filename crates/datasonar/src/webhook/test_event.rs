@@ -20,6 +20,7 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     jobs::{JobOptions, segment::Gathering},
+    plans::Plans,
     scrape::{Content, PageContent, PageResult, PageStatus},
 };
 
@@ -56,8 +57,8 @@ pub struct TestEvents {
     pub ids: Ids,
     /// Makes attempts.
     pub sender: Sender,
-    /// How long the made-up results are kept.
-    pub retention: Duration,
+    /// How long the made-up results of an account are kept.
+    pub plans: Plans,
 }
 
 impl TestEvents {
@@ -104,7 +105,7 @@ impl TestEvents {
                 owner: ProcessId(self.ids.uuid()),
                 now: self.clock.now(),
                 lease: self.sender.timeout() * 2 + LEASE_MARGIN,
-                retention: self.retention,
+                retention: self.plans.retention(scope.account).await?,
             })
             .await?;
         let sent = self.sender.send(&claimed).await?;

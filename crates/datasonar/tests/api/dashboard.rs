@@ -11,58 +11,67 @@ use serde_json::json;
 
 use super::server::{Reply, Server, Setup, clock, site, until};
 
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 /// A browser: it keeps one cookie, and follows no redirect by itself.
-struct Browser {
+pub(super) struct Browser {
     base: String,
     client: Client,
     session: Option<String>,
 }
 
 /// What a browser is shown.
-struct Shown {
-    status: StatusCode,
+pub(super) struct Shown {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 impl Shown {
-    fn html(&self) -> String {
+    pub(super) fn html(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn cookies(&self) -> String {
+    pub(super) fn cookies(&self) -> String {
         self.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>().join("\n")
     }
 
-    fn is(self, status: u16) -> Self {
+    pub(super) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.html());
         self
     }
 }
 
 impl Browser {
-    fn new(server: &Server) -> Self {
+    pub(super) fn new(server: &Server) -> Self {
         let client = Client::new(ClientOptions::new(AddressPolicy::unrestricted())).unwrap();
         Self { base: server.url.clone(), client, session: None }
     }
 
     /// One that has followed the first start's link.
-    async fn signed_in(server: &Server) -> Self {
-        let mut browser = Self::new(server);
+    pub(super) async fn signed_in(server: &Server) -> Self {
         let link = server.running.first_keys.clone().unwrap().sign_in_link;
-        let path = link.strip_prefix(&server.url).unwrap();
+        Self::through(server, &link, "ada@example.com").await
+    }
+
+    /// One that has followed a link.
+    pub(super) async fn through(server: &Server, link: &str, email: &str) -> Self {
+        let mut browser = Self::new(server);
+        let path = &link[link.find("/sign-in/link/").unwrap()..];
         assert!(browser.get(path).await.is(200).html().contains("Welcome"));
-        let shown = browser
-            .send(Method::POST, path, &[], Some(form(&[("email", "ada@example.com"), ("password", PASSWORD)])))
-            .await;
+        let fields = form(&[("email", email), ("password", PASSWORD)]);
+        let shown = browser.send(Method::POST, path, &[], Some(fields)).await;
         browser.take_session(&shown.is(303));
         browser
+    }
+
+    /// The cookie that it has.
+    pub(super) fn cookie(&self) -> &str {
+        self.session.as_deref().unwrap()
     }
 
     fn take_session(&mut self, shown: &Shown) {
@@ -75,7 +84,13 @@ impl Browser {
         self.session = Some(cookie.split(';').next().unwrap().to_owned());
     }
 
-    async fn send(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Option<Vec<u8>>) -> Shown {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Shown {
         let mut all = HeaderMap::new();
         if let Some(session) = &self.session {
             all.insert("cookie", session.parse().unwrap());
@@ -93,25 +108,25 @@ impl Browser {
         Shown { status: head.status, headers: head.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Shown {
+    pub(super) async fn get(&self, path: &str) -> Shown {
         self.send(Method::GET, path, &[], None).await
     }
 
     /// The token of this session's forms, as any page has it.
-    async fn csrf(&self) -> String {
+    pub(super) async fn csrf(&self) -> String {
         let html = self.get("/production").await.is(200).html();
         html.split_once(r#"name="csrf" value=""#).unwrap().1.split_once('"').unwrap().0.to_owned()
     }
 
     /// Sends a form of a page.
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Shown {
+    pub(super) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Shown {
         let csrf = self.csrf().await;
         let fields: Vec<_> = [("csrf", &*csrf)].into_iter().chain(fields.iter().copied()).collect();
         self.send(Method::POST, path, &[], Some(form(&fields))).await
     }
 
     /// Sends a form with a file.
-    async fn upload(&self, path: &str, fields: &[(&str, &str)], file: Option<&str>) -> Shown {
+    pub(super) async fn upload(&self, path: &str, fields: &[(&str, &str)], file: Option<&str>) -> Shown {
         let csrf = self.csrf().await;
         let mut body = String::new();
         for (name, value) in [("csrf", &*csrf)].into_iter().chain(fields.iter().copied()) {
@@ -128,7 +143,7 @@ impl Browser {
     }
 }
 
-fn form(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn form(fields: &[(&str, &str)]) -> Vec<u8> {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes()
 }
 
@@ -142,6 +157,10 @@ fn routes() -> BTreeSet<(String, bool)> {
                 continue;
             }
             let text: String = fs::read_to_string(&path).unwrap().split_whitespace().collect();
+            // A route that is put together otherwise would escape.
+            let (all, named) = (text.matches(".route(").count(), text.matches(".route(\"").count());
+            let (nested, is_root) = (text.matches(".nest(").count(), path.ends_with("dashboard/mod.rs"));
+            assert_eq!((all - named, nested), if is_root { (1, 1) } else { (0, 0) }, "{}", path.display());
             for route in text.split(".route(\"").skip(1) {
                 let (path, rest) = route.split_once('"').unwrap();
                 let methods = rest.split(".route(").next().unwrap();
@@ -150,6 +169,10 @@ fn routes() -> BTreeSet<(String, bool)> {
                         found.insert((path.to_owned(), is_get));
                     }
                 }
+                let others = ["any(", "on(", "put(", "patch(", "delete(", "head(", "_service("];
+                let known = methods.split([',', ')', '(', '.']).any(|word| matches!(word, "get" | "post"));
+                let other = others.iter().find(|other| methods.starts_with(&format!(",{other}")));
+                assert!(known && other.is_none(), "{path} takes methods that are not known here: {methods}");
             }
         }
     }
@@ -160,7 +183,7 @@ fn routes() -> BTreeSet<(String, bool)> {
 }
 
 /// Those that belong to an environment.
-fn environment_routes() -> impl Iterator<Item = (String, bool)> {
+pub(super) fn environment_routes() -> impl Iterator<Item = (String, bool)> {
     let outside = ["/sign-in", "/sign-out", "/theme", "/assets", "/{environment}/"];
     routes().into_iter().filter(move |(path, _)| path != "/" && !outside.iter().any(|prefix| path.starts_with(prefix)))
 }
@@ -180,6 +203,17 @@ async fn one_signs_in_and_out() {
         assert_eq!(overview.header(name), value);
     }
     assert_eq!(browser.get("/").await.is(303).header("location"), "/production");
+
+    // What is not there is said within the dashboard to whoever is in it, and leads back.
+    let nothing = browser.get("/sandbox/nowhere").await.is(404).html();
+    assert!(nothing.contains("Nothing here") && nothing.contains("Sandbox: trials only"), "{nothing}");
+    assert!(!Browser::new(&server).get("/sandbox/nowhere").await.is(404).html().contains("Sandbox"));
+    let csrf = browser.csrf().await;
+    let from = [("referer", &*format!("{}/production/settings/webhooks?language=go", server.url))];
+    let fields = form(&[("csrf", &csrf), ("webhook_url", "http://a/")]);
+    let wrong =
+        browser.send(Method::POST, "/production/settings/webhooks/test", &from, Some(fields)).await.is(422).html();
+    assert!(wrong.contains(r#"href="/production/settings/webhooks?language=go">Back"#), "{wrong}");
 
     browser.post("/sign-out", &[]).await.is(303);
     let asked = browser.get("/sandbox/jobs?status=failed").await.is(303);
@@ -392,7 +426,8 @@ async fn a_dead_letter_is_replayed_with_one_click() {
     let shown = browser.get(&path).await.is(200).html();
     assert!(shown.contains("answered 503") && shown.contains("webhook-signature"), "{shown}");
     browser.post(&format!("{path}/replay"), &[]).await.is(303);
-    until("it to arrive", async || browser.get(&path).await.html().contains("6. answered 200").then_some(())).await;
+    until("it to arrive", async || browser.get(&path).await.html().contains("6</span> answered 200").then_some(()))
+        .await;
     let payload = browser.get(&format!("{path}/payload")).await.is(200);
     assert!(
         payload.header("content-disposition").starts_with("attachment") && payload.html().starts_with("{\"job_id\"")
@@ -415,6 +450,14 @@ async fn schedules_are_made_changed_and_run() {
     let pages = site(1).await;
     let browser = Browser::signed_in(&server).await;
     browser.get("/production/schedules/new").await.is(200);
+    // What would be is shown, and nothing made.
+    let fields = [("name", "n"), ("cron", "15 4 * * 1"), ("preview", "1")];
+    let would = browser.post("/production/schedules", &fields).await.is(200).html();
+    assert!(would.contains("04:15") && would.matches("<li>").count() == 5, "{would}");
+    assert!(browser.get("/production/schedules").await.is(200).html().contains("Nothing runs by itself yet"));
+    let fields = [("kind", "crawl"), ("url", "https://a.example/"), ("max_pages", "7"), ("schedule", "1")];
+    let of_a_job = browser.upload("/production/jobs/new", &fields, None).await.is(200).html();
+    assert!(of_a_job.contains("Make the schedule") && of_a_job.contains("&#34;max_pages&#34;: 7"), "{of_a_job}");
     let job = json!({"kind": "scrape", "url": pages.urls().next().unwrap()}).to_string();
     let fields = |cron: &'static str| {
         let (name, zone) = (("name", "Nightly <b>"), ("timezone", "Europe/Berlin"));
@@ -422,7 +465,7 @@ async fn schedules_are_made_changed_and_run() {
     };
     let with_job = |cron: &'static str| fields(cron).into_iter().chain([("job", &*job)]).collect::<Vec<_>>();
     let wrong = browser.post("/production/schedules", &with_job("never")).await.is(422).html();
-    assert!(wrong.contains("cron ") && wrong.contains("Nightly &#60;b&#62;"), "{wrong}");
+    assert!(wrong.contains("cron: ") && wrong.contains("Nightly &#60;b&#62;"), "{wrong}");
     let made = browser.post("/production/schedules", &with_job("30 2 * * *")).await.is(303);
     let path = made.header("location").to_owned();
     let html = browser.get(&path).await.is(200).html();
@@ -489,6 +532,17 @@ async fn settings_rotate_secrets_make_keys_and_invite() {
     bob.post("/production/settings/profile", &changed).await.is(303);
     bob.post("/production/settings/profile", &changed).await.is(422);
     bob.get("/production/settings/usage").await.is(200);
+    // Signed out everywhere, and here.
+    let fields = form(&[("email", "bob@example.com"), ("password", "another battery")]);
+    let mut elsewhere = Browser::new(&server);
+    let welcome = elsewhere.send(Method::POST, "/sign-in", &[], Some(fields.clone())).await.is(303);
+    elsewhere.take_session(&welcome);
+    assert!(bob.get("/production/settings/profile").await.is(200).html().contains("another browser"));
+    elsewhere.post("/production/settings/profile/sign-out-everywhere", &[]).await.is(303);
+    bob.get("/production").await.is(303);
+    elsewhere.get("/production").await.is(303);
+    let welcome = bob.send(Method::POST, "/sign-in", &[], Some(fields)).await.is(303);
+    bob.take_session(&welcome);
     let members = browser.get("/production/settings/members").await.is(200).html();
     let user = members.split("bob@example.com").nth(1).unwrap().split_once(r#"name="user" value=""#).unwrap().1;
     browser.post("/production/settings/members/remove", &[("user", &user[..36])]).await.is(303);

@@ -18,17 +18,17 @@ use super::server::{Server, Setup, site};
 const BATCH: &str = "/v1/scrape/batch/async";
 
 /// A certificate authority for one test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
     }
 
     /// Serves with a certificate for a name.
-    fn acceptor(&self, name: &str, expired: bool) -> TlsAcceptor {
+    pub(super) fn acceptor(&self, name: &str, expired: bool) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
         if expired {
@@ -85,7 +85,7 @@ async fn request(stream: &mut TlsStream<TcpStream>) {
 }
 
 /// An endpoint that reads the request, writes this, and keeps the connection open.
-async fn answering(acceptor: TlsAcceptor, answer: impl Into<Vec<u8>>) -> String {
+pub(super) async fn answering(acceptor: TlsAcceptor, answer: impl Into<Vec<u8>>) -> String {
     let answer: Arc<[u8]> = answer.into().into();
     endpoint(acceptor, move |mut stream| {
         let answer = answer.clone();
@@ -100,7 +100,7 @@ async fn answering(acceptor: TlsAcceptor, answer: impl Into<Vec<u8>>) -> String 
 }
 
 /// A server that trusts an authority, makes one attempt, and waits a second.
-async fn server(authority: &Authority) -> Server {
+pub(super) async fn server(authority: &Authority) -> Server {
     let setup = Setup::new().flag("webhook_max_attempts", "1").flag("webhook_timeout", "1s");
     let ca_file = setup.file("ca.pem");
     fs::write(&ca_file, authority.0.pem()).unwrap();

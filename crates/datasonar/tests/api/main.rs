@@ -11,15 +11,21 @@ mod commands;
 mod crawls;
 mod dashboard;
 mod description;
+mod documents;
 #[path = "../support/generated.rs"]
 mod generated;
 mod hostile;
+mod hostile_pages;
+mod isolation;
 mod jobs;
 mod listening;
 mod members;
 mod operation;
 mod outage;
 mod payloads;
+#[path = "../../../datasonar-extract/tests/pdfs/mod.rs"]
+mod pdfs;
+mod plans;
 mod replays;
 mod restart;
 mod retention;

@@ -45,7 +45,8 @@ impl Builder<'_, '_> {
         let top = self.top();
         let tag = self.dom.tag(id);
         let belongs = tag.is_table_context() && tag != Tag::Table
-            || matches!(tag, Tag::Td | Tag::Th | Tag::Caption | Tag::Script | Tag::Style | Tag::Template);
+            || matches!(tag, Tag::Td | Tag::Th | Tag::Caption | Tag::Script | Tag::Style | Tag::Template)
+            || tag == Tag::Input && self.dom.attr(id, "type").is_some_and(|kind| kind.eq_ignore_ascii_case("hidden"));
         if top.tag.is_table_context() && !belongs {
             self.foster(id);
         } else {

@@ -1,7 +1,4 @@
-//! Footnotes and formulas.
-//!
-//! A footnote is a raised link to an item of a list on the page; it is written as GFM has it, if both are there. A formula is
-//! kept as the TeX that it was made from, where the page still has that.
+//! Footnotes: a raised link to an item of a list on the page, written as GFM has it, if both are there. And formulas.
 
 use std::collections::HashMap;
 
@@ -10,25 +7,35 @@ use crate::{
     ExtractError,
     budget::Budget,
     dom::{Dom, NodeId, Tag},
-    render::Page,
+    render::{
+        Page,
+        beside::is_remark,
+        math::{Formula, formula, is_formula},
+    },
 };
 
 /// Footnotes of one page, at most.
 const MAX_NOTES: usize = 10_000;
-/// The longest formula, in bytes.
-const MAX_TEX: usize = 16 * 1024;
 
 /// The footnotes of what is selected: links to them, and their items, by node.
 #[derive(Default)]
-pub(super) struct Notes {
+pub(in crate::render) struct Notes {
     labels: HashMap<NodeId, u32>,
+    /// Whether there are formulas: then a dollar sign is not just one.
+    pub(super) math: bool,
 }
 
 impl Notes {
-    pub(super) fn of(page: &Page<'_>, budget: &Budget<'_>) -> Result<Self, ExtractError> {
+    /// The number of a footnote, by its call or its item.
+    pub(in crate::render) fn label(&self, id: NodeId) -> Option<u32> {
+        self.labels.get(&id).copied()
+    }
+
+    pub(in crate::render) fn of(page: &Page<'_>, budget: &Budget<'_>) -> Result<Self, ExtractError> {
         let dom = page.dom;
         let mut calls: Vec<(NodeId, &str)> = Vec::new();
         let mut items: HashMap<&str, NodeId> = HashMap::new();
+        let mut math = false;
         for &root in &page.selection.roots {
             let mut next = Some(root);
             while let Some(id) = next {
@@ -36,9 +43,10 @@ impl Notes {
                 let removed = page.selection.is_removed(id);
                 if !removed && calls.len() < MAX_NOTES {
                     match dom.tag(id) {
+                        Tag::Math | Tag::Script | Tag::Img => math |= is_formula(dom, id),
                         Tag::A => calls.extend(called(dom, id).map(|target| (id, target))),
                         Tag::Li => {
-                            if let Some(name) = dom.attr(id, "id") {
+                            if let Some(name) = dom.attr(id, "id").filter(|_| stands_by_itself(dom, id)) {
                                 items.entry(name).or_insert(id);
                             }
                         }
@@ -48,7 +56,7 @@ impl Notes {
                 next = dom.following(root, id, removed);
             }
         }
-        let mut notes = Self::default();
+        let mut notes = Self { math, ..Self::default() };
         let mut count = 0;
         for (call, target) in calls {
             if let Some(&item) = items.get(target) {
@@ -61,6 +69,16 @@ impl Notes {
         }
         Ok(notes)
     }
+}
+
+/// Whether an item is in no other list, quote or table.
+fn stands_by_itself(dom: &Dom<'_>, id: NodeId) -> bool {
+    let holds = |id: NodeId| {
+        matches!(dom.tag(id), Tag::Li | Tag::Blockquote | Tag::Td | Tag::Th | Tag::Dt | Tag::Pre | Tag::Code)
+            || dom.tag(id).is_heading()
+            || is_remark(dom, id)
+    };
+    !dom.ancestors(id).take(64).any(holds)
 }
 
 /// The name of the footnote that a link calls.
@@ -78,67 +96,44 @@ fn called<'d>(dom: &'d Dom<'_>, id: NodeId) -> Option<&'d str> {
 impl Writer<'_> {
     /// Writes a call of a footnote; answers whether the link was one.
     pub(super) fn note_call(&mut self, id: NodeId) -> bool {
-        let Some(label) = self.notes.labels.get(&id).filter(|_| self.markdown) else { return false };
-        let call = format!("[^{label}]");
+        let Some(label) = self.notes.labels.get(&id) else { return false };
+        let call = if self.markdown { format!("[^{label}]") } else { format!("[{label}]") };
         self.raw(&call);
         true
     }
 
     /// Begins a footnote; answers whether the item was one.
     pub(super) fn note(&mut self, id: NodeId) -> bool {
-        let is_free = self.markdown && self.single_line == 0 && self.indents == 0;
+        let is_free = self.single_line == 0 && self.indents == 0;
         let Some(label) = self.notes.labels.get(&id).copied().filter(|_| is_free) else { return false };
         self.block(2);
         self.indent(id, "    ", true);
-        self.bullets.push((self.prefix.len() - 4, format!("[^{label}]: ")));
+        let marker = if self.markdown { format!("[^{label}]: ") } else { format!("[{label}] ") };
+        self.bullets.push((self.prefix.len() - 4, marker));
         true
     }
 
-    /// Whether a link only leads back from a footnote to its call.
-    pub(super) fn leads_back(&self, id: NodeId) -> bool {
-        let dom = self.page.dom;
-        let is_local = dom.attr(id, "href").is_some_and(|href| href.starts_with('#'));
-        is_local
-            && (dom.attr(id, "role") == Some("doc-backlink")
-                || matches!(
-                    dom.text_content(id, 16).trim().trim_end_matches('\u{fe0e}'),
-                    "\u{21a9}" | "\u{2191}" | "\u{21b5}" | "\u{2b11}"
-                ))
-    }
-
-    /// Writes a formula; answers whether its TeX was there.
+    /// Writes a formula; answers whether the element was one.
     pub(super) fn formula(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<bool, ExtractError> {
-        let dom = self.page.dom;
-        let (tex, is_block) = if dom.tag(id) == Tag::Script {
-            let kind = dom.attr(id, "type").unwrap_or_default();
-            (Some(dom.text_content(id, MAX_TEX)), kind.contains("mode=display"))
-        } else {
-            let is_tex = |id: &NodeId| {
-                dom.name(*id) == "annotation" && dom.attr(*id, "encoding").is_some_and(|kind| kind.contains("tex"))
-            };
-            budget.spend(1024)?;
-            let annotation = dom.descendants(id).take(MAX_TEX).find(is_tex);
-            let tex = annotation.map(|id| dom.text_content(id, MAX_TEX));
-            (tex.or_else(|| dom.attr(id, "alttext").map(str::to_owned)), dom.attr(id, "display") == Some("block"))
+        let Some(Formula { tex, is_block }) = formula(&self.page, id, budget)? else { return Ok(false) };
+        let stands = is_block && self.single_line == 0;
+        let signs = match (self.markdown, stands) {
+            (true, true) => "$$",
+            (true, false) => "$",
+            (false, _) => "",
         };
-        let Some(tex) = tex.map(|tex| crate::text::collapse(&tex)).filter(|tex| !tex.is_empty()) else {
-            return Ok(false);
-        };
-        budget.spend(tex.len())?;
-        if !self.markdown {
-            self.raw(&tex);
-        } else if is_block && self.single_line == 0 {
+        if stands {
             self.block(2);
-            self.raw(&format!("$${tex}$$"));
+        }
+        self.raw(&format!("{signs}{tex}{signs}"));
+        if stands {
             self.block(2);
-        } else {
-            self.raw(&format!("${tex}$"));
         }
         Ok(true)
     }
 
     /// Writes a word that is markup itself.
-    fn raw(&mut self, word: &str) {
+    pub(super) fn raw(&mut self, word: &str) {
         self.begin_word();
         if self.in_cell {
             self.out.push_str(&word.replace('|', "\\|"));
@@ -146,4 +141,13 @@ impl Writer<'_> {
             self.out.push_str(word);
         }
     }
+}
+
+/// Whether a link only leads back from a footnote to its call.
+pub(in crate::render) fn leads_back(dom: &Dom<'_>, id: NodeId) -> bool {
+    let is_local = dom.attr(id, "href").is_some_and(|href| href.starts_with('#'));
+    let is_arrow = |text: &str| matches!(text, "\u{21a9}" | "\u{2191}" | "\u{21b5}" | "\u{2b11}" | "^");
+    is_local
+        && (dom.attr(id, "role") == Some("doc-backlink")
+            || is_arrow(dom.text_content(id, 16).trim().trim_end_matches('\u{fe0e}')))
 }

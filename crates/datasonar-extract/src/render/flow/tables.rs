@@ -65,7 +65,8 @@ impl Writer<'_> {
     fn begin_cell(&mut self) {
         if self.markdown {
             if self.breaks > 0 || !self.line_begun {
-                self.begin_word();
+                // Emphasis around a table is opened within its cells.
+                self.begin_line();
                 self.out.push('|');
             }
             self.out.push(' ');
@@ -87,6 +88,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn end_cell(&mut self, span: u32) {
+        self.suspend_marks();
         self.single_line -= 1;
         self.in_cell = false;
         self.space = false;

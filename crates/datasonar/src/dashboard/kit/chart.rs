@@ -1,5 +1,8 @@
-//! Charts, drawn by the server as inline SVG. They are readable without colour: shares of a bar differ by pattern, lines by dashes and by the name
-//! at their end; and every chart comes with its figures as a table, for those who cannot see it.
+//! Charts, drawn by the server as inline SVG. They are readable without colour: the failed part of a bar is hatched, lines differ by their
+//! dashes, and the key shows both; every chart tells its figures where one points, and has them as a table, for those who cannot see it.
+//!
+//! Places along the width are percentages, and only the curves are in a drawing of their own that is stretched: so letters, hatching and
+//! strokes keep their size on every screen.
 
 use std::fmt::Write;
 
@@ -8,13 +11,11 @@ use jiff::Timestamp;
 
 use super::say;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 200.0;
-/// Around the plot: left for the scale, right for the names of lines, below for times.
-const LEFT: f64 = 48.0;
-const RIGHT: f64 = 44.0;
-const TOP: f64 = 10.0;
-const BOTTOM: f64 = 24.0;
+/// The height of the plot in pixels, below room for half a letter.
+const HEIGHT: f64 = 150.0;
+const TOP: f64 = 8.0;
+/// How long the sides of the drawing of curves are.
+const CURVES: f64 = 1000.0;
 
 /// One course of figures.
 #[derive(Clone, Debug)]
@@ -101,35 +102,61 @@ impl Chart {
         round_up((0..self.times.len()).map(of).fold(0.0, f64::max))
     }
 
+    /// Where a bucket is, as a share of the width.
     #[expect(clippy::cast_precision_loss, reason = "there are some hundred buckets")]
-    fn x(&self, place: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - RIGHT) * place / (self.times.len().max(1) as f64)
+    fn x(&self, bucket: usize, within: f64) -> f64 {
+        (bucket as f64 + within) / (self.times.len().max(1) as f64)
+    }
+
+    /// What names the hatching of this chart among those of a page.
+    fn hatching(&self) -> String {
+        format!("hatch-{}", self.title.to_ascii_lowercase().replace(' ', "-"))
+    }
+
+    /// How a course is filled, if not by its tone alone.
+    fn fill(&self, series: &Series) -> String {
+        if series.tone == "bad" { format!(" fill=\"url(#{})\"", self.hatching()) } else { String::new() }
+    }
+
+    /// The key: what is drawn how.
+    fn key(&self, html: &mut String) -> std::fmt::Result {
+        for series in &self.series {
+            write!(html, r#"<span class="key"><svg class="swatch" aria-hidden="true">"#)?;
+            if self.is_stacked {
+                let fill = self.fill(series);
+                write!(html, r#"<rect class="bar tone-{}" width="100%" height="100%"{fill}/>"#, series.tone)?;
+            } else {
+                write!(html, r#"<line class="line tone-{}" x1="0" x2="100%" y1="50%" y2="50%"/>"#, series.tone)?;
+            }
+            write!(html, "</svg>{}</span>", series.name)?;
+        }
+        Ok(())
     }
 
     fn scale(&self, svg: &mut String, highest: f64) -> std::fmt::Result {
         for step in 0..=2 {
             let share = f64::from(step) / 2.0;
             let y = y(share);
-            write!(svg, r#"<line class="grid" x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}"/>"#, WIDTH - RIGHT)?;
+            write!(svg, r#"<line class="grid" x1="0" x2="100%" y1="{y:.1}" y2="{y:.1}"/>"#)?;
             let label = self.unit.say(highest * share);
-            write!(svg, r#"<text class="scale" x="{}" y="{:.1}">{label}</text>"#, LEFT - 6.0, y + 4.0)?;
+            write!(svg, r#"<text class="scale" x="-8" y="{:.1}">{label}</text>"#, y + 4.0)?;
         }
         let every = self.times.len().div_ceil(6).max(1);
         let is_long =
             self.times.first().zip(self.times.last()).is_some_and(|(a, b)| b.as_second() - a.as_second() > 2 * 86_400);
-        for (place, time) in self.times.iter().enumerate().step_by(every) {
+        for (number, (bucket, time)) in self.times.iter().enumerate().step_by(every).enumerate() {
             let time = time.to_zoned(jiff::tz::TimeZone::UTC);
             let label = time.strftime(if is_long { "%-d %b" } else { "%H:%M" });
-            #[expect(clippy::cast_precision_loss, reason = "there are some hundred buckets")]
-            let x = self.x(place as f64 + 0.5);
-            write!(svg, r#"<text class="time" x="{x:.1}" y="{}">{label}</text>"#, HEIGHT - 6.0)?;
+            // Where it is narrow, every second one is left out.
+            let class = if number % 2 == 0 { "time" } else { "time minor" };
+            let (x, y) = (self.x(bucket, 0.0) * 100.0, TOP + HEIGHT + 18.0);
+            write!(svg, r#"<text class="{class}" x="{x:.2}%" y="{y}">{label}</text>"#)?;
         }
         Ok(())
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "there are some hundred buckets")]
     fn draw_bars(&self, svg: &mut String, highest: f64) -> std::fmt::Result {
-        let width = (self.x(1.0) - self.x(0.0) - 1.5).max(0.8);
+        let width = self.x(0, 0.8) * 100.0;
         for bucket in 0..self.times.len() {
             let mut below = 0.0;
             for series in &self.series {
@@ -138,18 +165,12 @@ impl Chart {
                 };
                 let (top, foot) = (y((below + value) / highest), y(below / highest));
                 let height = (foot - top).max(1.0);
-                let (x, tone) = (self.x(bucket as f64) + 0.75, series.tone);
+                let (x, fill) = (self.x(bucket, 0.1) * 100.0, self.fill(series));
                 write!(
                     svg,
-                    r#"<rect class="tone-{tone}" x="{x:.1}" y="{:.1}" width="{width:.1}" height="{height:.1}">"#,
+                    r#"<rect class="bar tone-{}" x="{x:.2}%" y="{:.1}" width="{width:.2}%" height="{height:.1}"{fill}/>"#,
+                    series.tone,
                     foot - height
-                )?;
-                write!(
-                    svg,
-                    "<title>{} {}, {}</title></rect>",
-                    self.unit.say(value),
-                    series.name,
-                    say::exact(self.times[bucket])
                 )?;
                 below += value;
             }
@@ -157,34 +178,54 @@ impl Chart {
         Ok(())
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "there are some hundred buckets")]
     fn draw_lines(&self, svg: &mut String, highest: f64) -> std::fmt::Result {
+        write!(
+            svg,
+            r#"<svg y="{TOP}" width="100%" height="{HEIGHT}" viewBox="0 0 {CURVES} {CURVES}" preserveAspectRatio="none" overflow="visible">"#
+        )?;
         for series in &self.series {
             let mut path = String::new();
-            let (mut is_down, mut last) = (false, None);
+            let mut is_down = false;
             for (bucket, value) in series.values.iter().enumerate() {
                 let Some(value) = value else {
                     is_down = false;
                     continue;
                 };
-                let point = (self.x(bucket as f64 + 0.5), y(value / highest));
-                write!(path, "{}{:.1} {:.1}", if is_down { "L" } else { "M" }, point.0, point.1)?;
-                // A point between two gaps is a dot: a line of no length with round ends.
+                let (x, y) = (self.x(bucket, 0.5) * CURVES, (1.0 - value / highest) * CURVES);
+                write!(path, "{}{x:.1} {y:.1}", if is_down { "L" } else { "M" })?;
+                // A point between two gaps is a dot: a line of hardly any length with round ends.
                 if !is_down {
                     write!(path, "h0.01")?;
                 }
-                (is_down, last) = (true, Some(point));
+                is_down = true;
             }
             write!(svg, r#"<path class="line tone-{}" d="{path}"/>"#, series.tone)?;
-            if let Some((_, y)) = last {
-                write!(
-                    svg,
-                    r#"<text class="name" x="{}" y="{:.1}">{}</text>"#,
-                    WIDTH - RIGHT + 4.0,
-                    y + 4.0,
-                    series.name
-                )?;
+        }
+        svg.push_str("</svg>");
+        Ok(())
+    }
+
+    /// What is told where one points: a bucket's figures, over its whole height.
+    fn hints(&self, svg: &mut String) -> std::fmt::Result {
+        let width = self.x(0, 1.0) * 100.0;
+        for (bucket, time) in self.times.iter().enumerate() {
+            let of = |series: &Series| series.values.get(bucket).copied().flatten().filter(|value| *value > 0.0);
+            let told: Vec<String> = self
+                .series
+                .iter()
+                .filter_map(|series| of(series).map(|value| format!("{} {}", self.unit.say(value), series.name)))
+                .collect();
+            if told.is_empty() {
+                continue;
             }
+            let time = time.to_zoned(jiff::tz::TimeZone::UTC);
+            write!(
+                svg,
+                r#"<rect class="hint" x="{:.2}%" y="{TOP}" width="{width:.2}%" height="{HEIGHT}"><title>{}: {}</title></rect>"#,
+                self.x(bucket, 0.0) * 100.0,
+                time.strftime("%-d %b, %H:%M UTC"),
+                told.join(", ")
+            )?;
         }
         Ok(())
     }
@@ -193,7 +234,8 @@ impl Chart {
     fn table(&self, html: &mut String) -> std::fmt::Result {
         write!(
             html,
-            "<details class=\"figures\"><summary>Figures</summary><div class=\"scroll\"><table><caption class=\"unseen\">{}</caption><thead><tr><th scope=\"col\">From (UTC)</th>",
+            "<details class=\"figures\" id=\"{}\"><summary>Figures</summary><div class=\"scroll\" tabindex=\"0\"><table><caption class=\"unseen\">{}</caption><thead><tr><th scope=\"col\">From (UTC)</th>",
+            self.hatching().replace("hatch", "figures"),
             self.title
         )?;
         for series in &self.series {
@@ -221,17 +263,21 @@ impl Chart {
     fn draw(&self) -> Result<String, std::fmt::Error> {
         let highest = self.highest().max(1.0);
         let mut html = String::new();
-        write!(html, "<figure class=\"chart\"><figcaption>{}", self.title)?;
-        for series in &self.series {
-            write!(html, "<span class=\"key tone-{}\">{}</span>", series.tone, series.name)?;
-        }
+        write!(html, "<figure class=\"chart\"><figcaption><span>{}</span>", self.title)?;
+        self.key(&mut html)?;
         write!(
             html,
-            "</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}; the figures are below\">",
+            "</figcaption><svg class=\"plot\" role=\"img\" aria-label=\"{}; the figures are below\">",
             self.title
+        )?;
+        write!(
+            html,
+            r#"<defs><pattern id="{}" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch-ground" width="5" height="5"/><rect class="hatch-line" width="2.4" height="5"/></pattern></defs>"#,
+            self.hatching()
         )?;
         self.scale(&mut html, highest)?;
         if self.is_stacked { self.draw_bars(&mut html, highest) } else { self.draw_lines(&mut html, highest) }?;
+        self.hints(&mut html)?;
         html.push_str("</svg>");
         self.table(&mut html)?;
         html.push_str("</figure>");
@@ -248,7 +294,7 @@ impl std::fmt::Display for Chart {
 }
 
 fn y(share: f64) -> f64 {
-    TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - share)
+    TOP + HEIGHT * (1.0 - share)
 }
 
 /// The next of 1, 2, 4, 5, 6, 8, 10, 20 …
@@ -288,9 +334,10 @@ mod tests {
             ],
         );
         let html = chart.to_string();
-        // 10 of 10: the whole height of 166, of which 6 tenths and 4 tenths.
-        assert!(html.contains(r#"height="99.6""#) && html.contains(r#"height="66.4""#), "{html}");
-        assert_eq!(html.matches("<rect").count(), 2);
+        // 10 of 10: the whole height of 150, of which 6 tenths and 4 tenths, the failed ones hatched.
+        assert!(html.contains(r#"height="90.0"/>"#), "{html}");
+        assert!(html.contains(r##"height="60.0" fill="url(#hatch-deliveries)"/>"##), "{html}");
+        assert!(html.contains("24 Nov, 00:00 UTC: 6 delivered, 4 failed"), "{html}");
         assert!(html.contains("<td class=\"number\">6</td><td class=\"number\">4</td>"), "{html}");
         assert!(!chart.is_empty());
     }
@@ -300,7 +347,8 @@ mod tests {
         let values = vec![Some(100.0), Some(50.0), None, Some(100.0)];
         let chart = Chart::lines("Latency", Unit::Ms, &times(4), vec![Series { name: "p50", tone: "one", values }]);
         let html = chart.to_string();
-        assert_eq!(html.matches('M').count(), 2, "{html}");
+        let curve = html.split_once(" d=\"").unwrap().1.split_once('"').unwrap().0;
+        assert_eq!(curve.matches('M').count(), 2, "{curve}");
         assert!(html.contains("50 ms"));
     }
 

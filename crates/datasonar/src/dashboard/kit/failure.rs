@@ -2,13 +2,17 @@
 
 use askama::Template;
 use axum::{
-    http::{HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Redirect, Response},
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Redirect, Response},
 };
-use datasonar_store::StoreError;
+use datasonar_store::{Environment, LimitReached, StoreError};
 
-use super::super::assets;
+use super::{super::assets, Chrome, Section, Viewer, viewer};
 use crate::{
+    app::App,
     jobs::{AgainError, JobsError, ResultsError},
     schedules::SchedulesError,
     scrape::FieldError,
@@ -30,6 +34,8 @@ pub(in crate::dashboard) enum Failure {
     OwnersOnly,
     /// It cannot be done; the text says why, for people.
     Refused(StatusCode, String),
+    /// It is more than the account's plan allows.
+    Limited(LimitReached),
     /// A failure of ours; the reason is in the log.
     Internal,
 }
@@ -65,6 +71,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::NotFound => Self::NotFound("page"),
             StoreError::Conflict(why) => Self::conflict(why),
+            StoreError::LimitReached(reached) => Self::Limited(reached),
             StoreError::Unavailable(why) => {
                 tracing::warn!(why, "the store is unavailable");
                 let told = "The store is unavailable for the moment. Nothing is lost; try again soon.";
@@ -106,7 +113,7 @@ impl From<ResultsError> for Failure {
 impl From<Vec<FieldError>> for Failure {
     fn from(errors: Vec<FieldError>) -> Self {
         let all: Vec<String> =
-            errors.iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
+            errors.iter().map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
         Self::invalid(all.join("; "))
     }
 }
@@ -121,13 +128,11 @@ impl From<SchedulesError> for Failure {
     }
 }
 
-#[derive(Template)]
-#[template(path = "failure.html")]
-struct FailurePage<'a> {
-    style: &'static str,
-    icon: &'static str,
-    title: &'a str,
-    text: &'a str,
+/// What a failure says, beside its answer: [`dress`] makes the page of it, which knows who looks.
+#[derive(Clone, Debug)]
+struct Told {
+    title: &'static str,
+    text: String,
 }
 
 impl IntoResponse for Failure {
@@ -153,19 +158,91 @@ impl IntoResponse for Failure {
                 (StatusCode::FORBIDDEN, "For owners only", "Ask an owner of this account to do it.".to_owned())
             }
             Self::Refused(status, why) => (*status, "That did not work", sentence(why)),
+            Self::Limited(reached) => {
+                let text = format!("{} Settings → Usage shows what is left.", sentence(&reached.to_string()));
+                (StatusCode::TOO_MANY_REQUESTS, "More than your plan allows", text)
+            }
             Self::Internal => {
                 let text = "Something of ours broke. The server's log says what; your data is safe.";
                 (StatusCode::INTERNAL_SERVER_ERROR, "Our fault", text.to_owned())
             }
         };
-        let page = FailurePage { style: assets::style(), icon: assets::icon(), title, text: &text };
-        let html = page.render().unwrap_or_else(|_| title.to_owned());
-        let mut response = (status, Html(html)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        let mut response = status.into_response();
+        let retry_after = match &self {
+            Self::Limited(reached) => Some(reached.retry_after.as_secs().saturating_add(1)),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(Told { title, text });
         response
     }
+}
+
+#[derive(Template)]
+#[template(path = "failure.html")]
+struct OutsidePage<'a> {
+    style: &'static str,
+    icon: &'static str,
+    theme: &'static str,
+    told: &'a Told,
+    back: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "failure_inside.html")]
+struct InsidePage<'a> {
+    chrome: Chrome,
+    told: &'a Told,
+    back: &'a str,
+}
+
+/// Makes pages of failures: within the dashboard for whoever is signed in, and outside for others.
+pub(in crate::dashboard) async fn dress(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut asked = parts.clone();
+    if asked.uri.path().split('/').nth(1) == Some(Environment::Sandbox.as_str()) {
+        asked.extensions.insert(Environment::Sandbox);
+    }
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
+    let back = came_from(&asked);
+    // Who looks is asked of the store; where that is what fails, there is a page all the same.
+    let viewer = match response.status() {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => None,
+        _ => Viewer::of(&asked, &app).await.ok(),
+    };
+    let page = match viewer {
+        Some(viewer) => {
+            let path = asked.uri.path();
+            let within = path.strip_prefix(&viewer.path("")).unwrap_or_default();
+            InsidePage { chrome: Chrome::new(&viewer, Section::of(within), told.title), told: &told, back: &back }
+                .render()
+        }
+        None => {
+            let theme = viewer::theme(&asked.headers);
+            OutsidePage { style: assets::style(), icon: assets::icon(), theme, told: &told, back: &back }.render()
+        }
+    };
+    let html = page.unwrap_or_else(|_| told.title.to_owned());
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    *response.body_mut() = Body::from(html);
+    response
+}
+
+/// The page that a form was sent from, if it is one of ours; or else the first.
+fn came_from(asked: &Parts) -> String {
+    let text = |name| asked.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let page = text(header::REFERER).and_then(|text| url::Url::parse(text).ok());
+    let is_ours = |page: &url::Url| {
+        let host = page.host_str().unwrap_or_default();
+        let named = page.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        text(header::HOST).is_some_and(|own| own.eq_ignore_ascii_case(&named)) && page.path().starts_with('/')
+    };
+    let page = page.filter(|page| asked.method == Method::POST && is_ours(page) && !page.path().starts_with("//"));
+    page.map_or_else(|| "/".to_owned(), |page| page[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
 }
 
 /// Begins with a capital and ends with a full stop.

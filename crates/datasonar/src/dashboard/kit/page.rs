@@ -48,6 +48,13 @@ impl Section {
             Self::Settings => "/settings/webhooks",
         }
     }
+
+    /// The place that a path within an environment belongs to.
+    pub(super) fn of(path: &str) -> Self {
+        let first = path.split('/').nth(1).unwrap_or_default();
+        let is_of = |section: &Self| section.path().split('/').nth(1) == Some(first);
+        Self::ALL.into_iter().find(is_of).unwrap_or(Self::Overview)
+    }
 }
 
 /// A place of the navigation, as the layout shows it.
@@ -88,6 +95,16 @@ impl Chrome {
     /// A time as an element.
     pub(in crate::dashboard) fn when(&self, time: &Timestamp) -> When {
         When::new(*time, self.now)
+    }
+
+    /// How long it is until a time, as an element.
+    pub(in crate::dashboard) fn until(&self, time: &Timestamp) -> When {
+        When::until(*time, self.now)
+    }
+
+    /// The time of the page, for browsers.
+    pub(in crate::dashboard) fn stamp(&self) -> String {
+        format!("{:.3}", self.now)
     }
 
     /// The same section in the other environment.

@@ -1,6 +1,6 @@
 //! Numbers and times as people read them. Times are relative, with the exact one in the element's title and for machines in `datetime`.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 pub(in crate::dashboard) struct When {
     time: Timestamp,
     now: Timestamp,
+    is_countdown: bool,
 }
 
 impl HtmlSafe for When {}
@@ -17,14 +18,23 @@ impl HtmlSafe for When {}
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (machine, exact) = (format!("{:.3}", self.time), exact(self.time));
-        write!(f, r#"<time datetime="{machine}" title="{exact}">{}</time>"#, relative(self.time, self.now))
+        let (mark, text) = match self.is_countdown {
+            true => (" data-countdown", countdown(self.time, self.now)),
+            false => ("", relative(self.time, self.now)),
+        };
+        write!(f, r#"<time datetime="{machine}" title="{exact}"{mark}>{text}</time>"#)
     }
 }
 
 impl When {
     /// A time that has passed or is to come.
     pub(in crate::dashboard) fn new(time: Timestamp, now: Timestamp) -> Self {
-        Self { time, now }
+        Self { time, now, is_countdown: false }
+    }
+
+    /// How long it is until a time, to the second.
+    pub(in crate::dashboard) fn until(time: Timestamp, now: Timestamp) -> Self {
+        Self { time, now, is_countdown: true }
     }
 }
 
@@ -46,6 +56,12 @@ fn relative(time: Timestamp, now: Timestamp) -> String {
         _ => format!("{} d", seconds / 86_400),
     };
     if is_past { format!("{amount} ago") } else { format!("in {amount}") }
+}
+
+/// `23 h 59 min 05 s`.
+fn countdown(time: Timestamp, now: Timestamp) -> String {
+    let seconds = (time.as_millisecond() - now.as_millisecond()).max(0) / 1000;
+    format!("{} h {:02} min {:02} s", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// `1,234,567`.
@@ -87,6 +103,16 @@ pub(in crate::dashboard) fn duration_ms(ms: u64) -> String {
         3_600_000..172_800_000 => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
         _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
     }
+}
+
+/// `14 days`, `12 hours`, `90 minutes`: a setting as people say it.
+pub(in crate::dashboard) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
+    let whole = units.into_iter().find(|(length, _)| seconds >= *length && seconds.is_multiple_of(*length));
+    let (length, name) = whole.unwrap_or((1, "second"));
+    let number = seconds / length;
+    format!("{} {name}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// `99.5 %`, never rounded up to all or down to none; `–` of nothing.
@@ -135,6 +161,14 @@ mod tests {
         assert_eq!(exact(now), "24 Nov 2026, 03:12:35.120 UTC");
         let element = When::new(at(-60), now).to_string();
         assert!(element.contains(r#"datetime="2026-11-24T03:11:35.120Z""#), "{element}");
+        let left = [-5, 0, 65, 86_400].map(|seconds| countdown(at(seconds), now));
+        assert_eq!(left, ["0 h 00 min 00 s", "0 h 00 min 00 s", "0 h 01 min 05 s", "24 h 00 min 00 s"]);
+    }
+
+    #[test]
+    fn settings_are_told_in_the_unit_that_they_are_whole_in() {
+        let spans = [86_400 * 14, 86_400, 3_600 * 12, 90 * 60, 61, 0].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(spans, ["14 days", "1 day", "12 hours", "90 minutes", "61 seconds", "0 seconds"]);
     }
 
     #[test]

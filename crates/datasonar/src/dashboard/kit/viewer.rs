@@ -56,7 +56,7 @@ impl Viewer {
         if self.is_owner() { Ok(()) } else { Err(Failure::OwnersOnly) }
     }
 
-    async fn of(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+    pub(super) async fn of(parts: &Parts, app: &App) -> Result<Self, Failure> {
         // Of routes that are nested, the other URI lacks the environment.
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |OriginalUri(uri)| uri);
         let here = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -65,11 +65,7 @@ impl Viewer {
         let session = app.people.session(&token).await?;
         let session = session.ok_or_else(signed_out)?;
         let notice = cookie_of(&parts.headers, "notice").and_then(|text| decoded(&text));
-        let theme = match cookie_of(&parts.headers, "theme").as_deref() {
-            Some("light") => "light",
-            Some("dark") => "dark",
-            _ => "",
-        };
+        let theme = theme(&parts.headers);
         // Pages of no environment lead to that of production.
         let environment = parts.extensions.get().copied().unwrap_or(Environment::Production);
         let membership = session.memberships.first().cloned().ok_or(Failure::NotFound("account"))?;
@@ -97,6 +93,15 @@ impl FromRequestParts<App> for Viewer {
 /// The session that a request names.
 pub(in crate::dashboard) fn session_cookie(headers: &HeaderMap) -> Option<String> {
     cookie_of(headers, SESSION)
+}
+
+/// The theme that a browser has chosen: `light`, `dark`, or nothing for what its system has.
+pub(in crate::dashboard) fn theme(headers: &HeaderMap) -> &'static str {
+    match cookie_of(headers, "theme").as_deref() {
+        Some("light") => "light",
+        Some("dark") => "dark",
+        _ => "",
+    }
 }
 
 fn cookie_of(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -2,12 +2,12 @@
 
 use askama::Template;
 use axum::{Router, extract::State, response::Response, routing::get};
-use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Tab, tabs};
 use crate::{
     app::App,
-    dashboard::kit::{Chrome, Failure, Viewer, count, duration_ms, page, percent},
+    dashboard::kit::{Chrome, Failure, Viewer, When, count, duration_ms, page, percent, span},
+    plans::Calendar,
 };
 
 pub(super) fn routes() -> Router<App> {
@@ -30,22 +30,38 @@ struct UsagePage {
     plan: String,
     email: String,
     lines: Vec<Line>,
+    limits: Vec<LimitLine>,
+    /// Pages that are set aside for jobs that have not ended.
+    reserved: Option<String>,
+    /// When the next month begins.
+    resets: When,
     results_kept: String,
     logs_kept: String,
 }
 
-/// When the present day and month began, in UTC.
-fn starts(now: Timestamp) -> Option<[Timestamp; 2]> {
-    let today = now.to_zoned(TimeZone::UTC).start_of_day().ok()?;
-    let month = today.with().day(1).build().ok()?;
-    Some([today.timestamp(), month.timestamp()])
+/// Something that the plan limits.
+struct LimitLine {
+    name: &'static str,
+    /// How much there is of it.
+    most: String,
+    /// How much of it was used, where that is told.
+    used: Option<String>,
+    /// For a meter: from 0 to 100.
+    percent: Option<u64>,
+}
+
+/// A limit and what was used of it.
+fn limit(name: &'static str, most: Option<u64>, used: Option<u64>) -> LimitLine {
+    let used = used.filter(|_| most.is_some());
+    let percent = most.zip(used).map(|(most, used)| (used.saturating_mul(100) / most.max(1)).min(100));
+    LimitLine { name, most: most.map_or_else(|| "no limit".to_owned(), count), used: used.map(count), percent }
 }
 
 async fn show(State(app): State<App>, viewer: Viewer) -> Result<Response, Failure> {
     let account = app.store.account(Some(viewer.scope.account)).await?;
-    let starts = starts(viewer.now).ok_or_else(|| Failure::internal(&"the time is out of range"))?;
+    let Calendar { today, month, next_month } = Calendar::of(viewer.now);
     let mut lines = Vec::new();
-    for (name, since) in ["Today", "This month"].into_iter().zip(starts) {
+    for (name, since) in [("Today", today), ("This month", month)] {
         let usage = app.store.usage(viewer.scope, since).await?;
         lines.push(Line {
             name,
@@ -54,14 +70,22 @@ async fn show(State(app): State<App>, viewer: Viewer) -> Result<Response, Failur
             average: usage.time_ms.checked_div(usage.pages).map_or_else(|| "–".to_owned(), duration_ms),
         });
     }
-    let days = |time: std::time::Duration| humantime::format_duration(time).to_string();
+    let (allowed, spent) = (app.plans.of(viewer.scope.account).await?.limits, app.plans.spent(viewer.scope).await?);
+    let reserved = spent.map_or(0, |spent| spent.reserved);
     page(&UsagePage {
         chrome: super::chrome(&viewer, "Usage"),
         tabs: tabs(&viewer, "Usage"),
         plan: account.plan,
         email: account.email,
         lines,
-        results_kept: days(app.settings.result_retention),
-        logs_kept: days(app.settings.log_retention),
+        limits: vec![
+            limit("Pages this month", allowed.pages_per_month, spent.map(|spent| spent.pages + spent.reserved)),
+            limit("Jobs open at once", allowed.concurrent_jobs, spent.map(|spent| spent.open_jobs)),
+            limit("Calls a minute", allowed.requests_per_minute, None),
+        ],
+        reserved: (reserved > 0).then(|| count(reserved)),
+        resets: When::new(next_month, viewer.now),
+        results_kept: span(allowed.result_retention),
+        logs_kept: span(app.settings.log_retention),
     })
 }
