@@ -46,8 +46,8 @@ pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result
     }
     writer.close_marks();
     if writer.ruled_at == writer.out.len() {
-        let end = writer.out.strip_suffix("---").unwrap_or(&writer.out).trim_end_matches(['>', ' ', '\n']).len();
-        writer.out.truncate(end);
+        // A rule parts nothing from the end.
+        writer.out.truncate(writer.ruled_from);
     }
     if !writer.out.is_empty() {
         writer.out.push('\n');
@@ -107,8 +107,9 @@ struct Writer<'a> {
     code_end: usize,
     /// How long the prefix was before quotes without a word yet.
     quoted_from: Option<usize>,
-    /// Where the last rule ended.
+    /// Where the last rule ended, and how much was written before it.
     ruled_at: usize,
+    ruled_from: usize,
     /// How much was written when a sign of emphasis was opened last.
     opened: usize,
     /// The heading's number signs, to be written with its first word.
@@ -146,6 +147,7 @@ impl<'a> Writer<'a> {
             code_end: usize::MAX,
             quoted_from: None,
             ruled_at: usize::MAX,
+            ruled_from: 0,
             opened: usize::MAX,
             heading: 0,
             single_line: 0,
@@ -435,6 +437,7 @@ impl<'a> Writer<'a> {
             return;
         }
         self.suspend_marks();
+        self.ruled_from = self.out.len();
         self.begin_line();
         self.out.push_str("---");
         self.ruled_at = self.out.len();
