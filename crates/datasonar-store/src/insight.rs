@@ -66,8 +66,8 @@ pub trait Insight: Send + Sync {
     /// The deliveries that are `failed`, by endpoint and cause: the `limit` groups whose oldest are the oldest, in that order.
     async fn dead_letters(&self, scope: Scope, limit: u32) -> Result<DeadLetters>;
 
-    /// Counts the deliveries of a selection that could be replayed, as [`crate::Store::count_deliveries`] does, and stops: at
-    /// [`COUNTED`].
+    /// Counts the deliveries of a selection that could be replayed, as [`crate::Store::count_deliveries`] does, of the first
+    /// [`COUNTED`] that fit.
     async fn count_replayable(&self, scope: Scope, selection: Selection) -> Result<CappedCount>;
 
     /// The deliveries that are `failed` of one endpoint and cause, oldest first: up to `limit` after the one given.

@@ -48,14 +48,6 @@ macro_rules! by_age {
     };
 }
 
-/// The deliveries of a scope that are `failed` and owed to one endpoint.
-macro_rules! by_endpoint {
-    () => {
-        "deliveries d INDEXED BY deliveries_dead LEFT JOIN jobs j ON j.id = d.job
-        WHERE d.account = :account AND d.environment = :environment AND d.status = 'failed' AND d.url = :url"
-    };
-}
-
 /// Whether a selection's deliveries are walked by where they stand; otherwise by age.
 const fn walks_by_status(selection: &Selection) -> bool {
     matches!(selection.status, Some(DeliveryStatus::Pending | DeliveryStatus::Failed))
@@ -80,28 +72,39 @@ pub(super) fn count_selected(connection: &Connection, scope: Scope, selection: &
     Ok(connection.prepare(sql).query_row(params, |row| unsigned(row, "selected"))?)
 }
 
-/// Counts no more than so many.
-pub(super) fn count_up_to(connection: &Connection, scope: Scope, selection: &Selection, most: u64) -> Result<u64> {
-    const BY_ENDPOINT: &str = concat!(
-        "SELECT count(*) AS selected FROM (SELECT 1 AS one FROM ",
-        by_endpoint!(),
-        " AND ",
-        fits!(),
-        " LIMIT :most) AS looked"
+/// Looks at no more than so many deliveries of a selection, at the newest first, whose results are likely to be there, and tells how many it
+/// has looked at and how many of them could be replayed.
+pub(super) fn count_looked_at(
+    connection: &Connection,
+    scope: Scope,
+    selection: &Selection,
+    most: u64,
+) -> Result<(u64, u64)> {
+    /// Of those that a walk leads to, the ones that a selection fits, and of these the ones whose results are there.
+    macro_rules! counted {
+        ($walk:literal, $newest_first:literal) => {
+            concat!(
+                "SELECT count(*) AS looked, count(CASE WHEN j.results_deleted = 0 THEN 1 END) AS selected FROM
+                (SELECT d.job AS job FROM deliveries d INDEXED BY ",
+                $walk,
+                " AND (d.status = :status OR :status IS NULL) AND d.created_at >= :since AND d.created_at < :until
+                AND (d.url = :url OR :url IS NULL) ",
+                $newest_first,
+                " LIMIT :most) AS found LEFT JOIN jobs j ON j.id = found.job"
+            )
+        };
+    }
+    const BY_ENDPOINT: &str = counted!(
+        "deliveries_dead WHERE d.account = :account AND d.environment = :environment AND d.status = 'failed' AND d.url = :url",
+        ""
     );
-    const BY_STATUS: &str = concat!(
-        "SELECT count(*) AS selected FROM (SELECT 1 AS one FROM ",
-        by_status!(),
-        " AND ",
-        fits!(),
-        " LIMIT :most) AS looked"
+    const BY_STATUS: &str = counted!(
+        "deliveries_by_status WHERE d.account = :account AND d.environment = :environment AND d.status = :status",
+        "ORDER BY d.id DESC"
     );
-    const BY_AGE: &str = concat!(
-        "SELECT count(*) AS selected FROM (SELECT 1 AS one FROM ",
-        by_age!(),
-        " AND d.created_at >= :since AND ",
-        fits!(),
-        " LIMIT :most) AS looked"
+    const BY_AGE: &str = counted!(
+        "deliveries_by_age WHERE d.account = :account AND d.environment = :environment AND d.created_at < :until",
+        "ORDER BY d.created_at DESC"
     );
     let ((since, until), most) = (times(selection), count(most));
     let sql = match (selection.status, &selection.url) {
@@ -111,9 +114,10 @@ pub(super) fn count_up_to(connection: &Connection, scope: Scope, selection: &Sel
     };
     let params = named_params! {
         ":account": scope.account, ":environment": scope.environment, ":status": selection.status, ":since": since,
-        ":until": until, ":url": selection.url, ":era": LAST_ERA, ":most": most,
+        ":until": until, ":url": selection.url, ":most": most,
     };
-    Ok(connection.prepare(sql).query_row(params, |row| unsigned(row, "selected"))?)
+    let read = |row: &Row| Ok((unsigned(row, "looked")?, unsigned(row, "selected")?));
+    Ok(connection.prepare(sql).query_row(params, read)?)
 }
 
 pub(super) fn count_deliveries(connection: &Connection, scope: Scope, selection: &Selection) -> Result<u64> {

@@ -105,7 +105,7 @@ fn questions(asked: &Asked) -> Vec<(String, Ask)> {
     for selected in [None, Some(endpoint.url.clone())] {
         let (status, since, until) = (Some(DeliveryStatus::Failed), None, None);
         let selection = Selection { status, since, until, url: selected };
-        add("what would be replayed", Box::new(move |c| bulk::count_up_to(c, scope, &selection, 10_001).map(drop)));
+        add("what would be replayed", Box::new(move |c| bulk::count_looked_at(c, scope, &selection, 10_001).map(drop)));
     }
     add("an account", Box::new(move |c| known(allowance::find(c, Some(scope.account)))));
     add("usage", Box::new(move |c| accounts::usage(c, scope, week).map(drop)));

@@ -48,7 +48,8 @@ impl<E: Engine> Insight for E {
     }
 
     async fn count_replayable(&self, scope: Scope, selection: Selection) -> Result<CappedCount> {
-        self.read(move |c| Ok(capped(bulk::count_up_to(c, scope, &selection, COUNTED + 1)?))).await
+        let (looked, count) = self.read(move |c| bulk::count_looked_at(c, scope, &selection, COUNTED + 1)).await?;
+        Ok(CappedCount { count: count.min(COUNTED), is_capped: looked > COUNTED })
     }
 
     async fn dead_letters_of(

@@ -165,7 +165,7 @@ struct ReplayPage {
 async fn ask(State(app): State<App>, viewer: Viewer, Queried(which): Queried<Which>) -> Result<Response, Failure> {
     let found = app.store.count_replayable(viewer.scope, which.selection()).await?;
     let chrome = Chrome::new(&viewer, Section::DeadLetters, "Replay dead letters");
-    let more = if found.is_capped { "more than " } else { "" };
+    let more = if found.is_capped { "at least " } else { "" };
     page(&ReplayPage { chrome, url: which.url, count: found.count, said: format!("{more}{}", count(found.count)) })
 }
 
