@@ -48,6 +48,7 @@
     if (!news) return;
     const count = [...fresh.querySelectorAll("tr[data-part]")].filter((row) => !document.getElementById(row.id)).length;
     news.textContent = count ? `Show ${count} new` : "";
+    news.href = location.href;
     news.hidden = !count;
   };
   const refresh = async () => {
