@@ -2,7 +2,7 @@
 //!
 //! `case.json` beside them says what is not as usual: `url`, `content_type`, `only_main_content`, `include_selectors`,
 //! `exclude_selectors`. `just bless` (`INSTA_UPDATE=always`) writes what is read now; look at it with `git diff`.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking, with what differs printed")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, with what differs printed")]
 
 mod reread;
 

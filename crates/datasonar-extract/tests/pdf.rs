@@ -119,7 +119,7 @@ fn with_stream(dictionary: &str, data: &[u8], page: &str) -> Vec<u8> {
     let table = body.len();
     let mut tail = String::from("xref\n0 5\n0000000000 65535 f \n");
     for place in [9, 58, at, page_at] {
-        let _ = write!(tail, "{place:010} 00000 n \n");
+        let _ = writeln!(tail, "{place:010} 00000 n ");
     }
     let _ = write!(tail, "trailer\n<< /Size 5 /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n");
     body.extend(tail.bytes());

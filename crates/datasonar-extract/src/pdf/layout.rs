@@ -256,7 +256,7 @@ fn named(parts: Vec<Result<Group, Block>>, body: f32) -> Vec<Block> {
         }
         let stands_out = group.bold && bold_tells && group.lines == 1 && text.len() < 100;
         (stands_out && group.size >= 0.95 * body && !text.ends_with(['.', ':', '?', '!']))
-            .then(|| sizes.len().min(MAX_LEVELS - 1).max(1) as u8 + 1)
+            .then(|| sizes.len().clamp(1, MAX_LEVELS - 1) as u8 + 1)
     };
     let mut blocks = Vec::with_capacity(parts.len());
     for part in parts {

@@ -62,7 +62,7 @@ fn may_hold_objects(dictionary: &[u8]) -> bool {
 
 /// How large a stream gets, as far as it can be told; a little over `most` if it is more.
 fn inflated(data: &[u8], most: usize, budget: &Budget<'_>) -> Result<Option<usize>, ExtractError> {
-    if !data.first().is_some_and(|byte| byte & 0x0F == 8) {
+    if data.first().is_none_or(|byte| byte & 0x0F != 8) {
         return Ok(None);
     }
     let mut inflater = Decompress::new(true);

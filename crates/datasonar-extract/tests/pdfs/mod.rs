@@ -13,7 +13,7 @@ pub(crate) fn file(objects: &[String], info: Option<usize>) -> Vec<u8> {
     let table = out.len();
     let _ = write!(out, "xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
     for place in &places {
-        let _ = write!(out, "{place:010} 00000 n \n");
+        let _ = writeln!(out, "{place:010} 00000 n ");
     }
     let info = info.map_or(String::new(), |info| format!(" /Info {info} 0 R"));
     let _ = write!(out, "trailer\n<< /Size {} /Root 1 0 R{info} >>\nstartxref\n{table}\n%%EOF\n", objects.len() + 1);
