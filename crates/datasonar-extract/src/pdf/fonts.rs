@@ -66,7 +66,7 @@ impl Font {
         if let Ok(map) = map
             && let Ok(bytes) = map.get_plain_content_with_limit(MAX_STREAM_BYTES / 4)
         {
-            read.read_map(&bytes, budget)?;
+            read.add_meanings(&bytes, budget)?;
         }
         Ok(read)
     }
@@ -170,7 +170,7 @@ impl Font {
     }
 
     /// A character map, which says best what codes mean.
-    fn read_map(&mut self, map: &[u8], budget: &Budget<'_>) -> Result<(), ExtractError> {
+    fn add_meanings(&mut self, map: &[u8], budget: &Budget<'_>) -> Result<(), ExtractError> {
         let mut tokens = Tokens::new(map);
         let mut operands: Vec<Token<'_>> = Vec::new();
         let mut before = 0;
