@@ -143,7 +143,7 @@ async fn pages_are_those_of_a_month() {
 async fn a_plan_counts_from_the_moment_it_is_given() {
     let scene = Scene::new(&[("plan_free_result_retention", "1h"), ("plan_pro_result_retention", "2h")]).await;
     let plans = scene.plans();
-    let hours = |hours| Duration::from_secs(hours * 60 * 60);
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
     assert_eq!(plans.retention(scene.scope.account).await.unwrap(), hours(1));
     scene.store.set_plan(scene.scope.account, "pro".to_owned()).await.unwrap();
     assert_eq!(plans.retention(scene.scope.account).await.unwrap(), hours(2));
