@@ -96,7 +96,6 @@ fn is_named(node: &Handle, wanted: &str) -> bool {
 /// Every page of a folder; `CORPUS=FOLDER cargo test --release -p datasonar-extract --lib agreement -- --ignored --nocapture`.
 #[test]
 #[ignore = "needs a folder of pages"]
-#[expect(clippy::print_stdout, reason = "it reports")]
 fn pages() {
     use std::{env, fs, io::Read, path::PathBuf};
     let folder = PathBuf::from(env::var("CORPUS").expect("CORPUS names a folder")).join("html");
