@@ -79,12 +79,14 @@ impl Hasher for Itself {
     }
 
     fn write_u32(&mut self, number: u32) {
-        // The table looks at the highest bits and at the lowest.
-        self.0 = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.write_u64(u64::from(number));
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // The table looks at the highest bits and at the lowest. The lowest of a product know nothing of the number's
+        // highest, so that keys that differ in those alone would all meet in one place.
+        let mixed = (number ^ number >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ mixed >> 32;
     }
 }
 
@@ -361,4 +363,20 @@ fn split(value: &str, each: &mut impl FnMut(&[u8], bool)) {
         }
     }
     end_word(begin, bytes.len(), &mut follows);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, hash::BuildHasher};
+
+    use super::Plain;
+
+    #[test]
+    fn keys_that_differ_anywhere_part_in_the_bits_that_a_table_looks_at() {
+        for shift in [0, 7, 16, 32, 48] {
+            let places: HashSet<u64> =
+                (0..1024_u64).map(|number| Plain::default().hash_one((number << shift) + 5) & 0x3FF).collect();
+            assert!(places.len() > 500, "shifted by {shift}: {} places", places.len());
+        }
+    }
 }
