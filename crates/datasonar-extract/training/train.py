@@ -166,7 +166,7 @@ class Steps:
 
 # How much a score is doubted, by type: scores of what stands together are wrong together, so that to take them for
 # chances that know nothing of each other keeps too much. Found on scores of pages that were not learned from.
-DOUBT = np.array([1.5, 1.0, 1.0, 1.3, 0.95, 1.0, 0.9])
+DOUBT = np.array([1.5, 1.0, 1.0, 1.0, 0.95, 1.0, 0.9])
 
 
 def choose(p, lengths, types):

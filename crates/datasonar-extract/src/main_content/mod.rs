@@ -64,7 +64,7 @@ pub(crate) fn narrow(
 /// By type of page, how much a score is doubted: it is raised to this. Scores of what stands together are wrong together, so
 /// that to take them for chances that know nothing of each other keeps too much of an article's surroundings, and too
 /// little of a list. Found on pages that the scores were not learned from; as in `training/train.py`.
-const DOUBT: [f32; Type::ALL.len()] = [1.5, 1.0, 1.0, 1.3, 0.95, 1.0, 0.9];
+const DOUBT: [f32; Type::ALL.len()] = [1.5, 1.0, 1.0, 1.0, 0.95, 1.0, 0.9];
 
 /// Makes a choice of the scores, and leaves out what is not chosen.
 fn settle(

@@ -123,7 +123,7 @@ async fn auto_renders_shells_and_nothing_else() {
     // What is no HTML is taken as it is, rendered or not.
     let text = site.page("/text", Answer::text("just some text"));
     for render in ["auto", "always"] {
-        assert_eq!(content(&scrape(&server, json!({"url": text, "render": render})).await), "just some text");
+        assert_eq!(content(&scrape(&server, json!({"url": text, "render": render})).await), "just some text\n");
     }
     server.finish().await;
 }
