@@ -98,7 +98,7 @@
   const theme = document.querySelector("[data-theme-form] select");
   theme?.addEventListener("change", () => {
     root.dataset.theme = theme.value;
-    fetch("/theme", { method: "POST", body: new URLSearchParams(new FormData(theme.form)), redirect: "manual" }).catch(() => {});
+    fetch("/theme", { method: "POST", body: new URLSearchParams(new FormData(theme.form)), redirect: "manual", keepalive: true }).catch(() => {});
   });
 
   // ---- What is to be copied: <button data-copy="id of an element">. Where the clipboard is shut (plain http), the text is marked for copying by hand.

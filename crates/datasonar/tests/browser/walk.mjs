@@ -189,8 +189,10 @@ await run(async (browser, wrong) => {
   // The theme is kept.
   await menu(page, 'Overview');
   await page.locator('details.menu summary').click();
+  const kept = page.waitForResponse((answer) => new URL(answer.url()).pathname === '/theme');
   await page.getByLabel('Theme').selectOption('dark');
   if (!isScripted) await page.getByRole('button', { name: 'Set' }).click();
+  await kept;
   await page.goto('/production');
   await page.locator('html[data-theme=dark]').waitFor();
 
