@@ -18,7 +18,8 @@ use jiff::{civil::Date, tz::TimeZone};
 use serde::Deserialize;
 
 use super::kit::{
-    self, Chrome, Failure, Form, News, Queried, Section, Viewer, bytes, download, duration_ms, page, redirect_with,
+    self, Chrome, Failure, Form, LiveQuery, News, Queried, Section, Viewer, bytes, download, duration_ms, page,
+    redirect_with,
 };
 use crate::{app::App, jobs::endpoint_host, wake::Bell};
 
@@ -283,11 +284,6 @@ fn seen(delivery: &Delivery) -> String {
 /// Whether no attempt is to come.
 fn is_settled(delivery: &Delivery) -> bool {
     delivery.status != DeliveryStatus::Pending && delivery.next_attempt_at.is_none()
-}
-
-#[derive(Deserialize)]
-struct LiveQuery {
-    seen: Option<String>,
 }
 
 /// Tells a page that is looked at of each attempt, while any is to come.

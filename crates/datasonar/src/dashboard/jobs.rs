@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::kit::{
-    self, Chrome, Failure, Form, News, Queried, Section, Viewer, bytes as size, count, download, duration_ms,
-    frame_page, page, percent, redirect_with,
+    self, Chrome, Failure, Form, LiveQuery, News, Queried, Section, Viewer, bytes as size, count, download,
+    duration_ms, frame_page, page, percent, redirect_with,
 };
 use crate::{
     app::App,
@@ -377,11 +377,6 @@ fn seen(job: &Job) -> String {
 fn is_settled(job: &Job) -> bool {
     let is_owed = job.delivery.as_ref().is_some_and(|(_, status)| *status == DeliveryStatus::Pending);
     job.status.has_ended() && !is_owed
-}
-
-#[derive(Deserialize)]
-struct LiveQuery {
-    seen: Option<String>,
 }
 
 /// Tells a page that is looked at how its job gets on, until the job has ended and its callback has arrived.

@@ -13,6 +13,7 @@ use axum::response::{
 };
 use datasonar_store::StoreError;
 use futures::{StreamExt, stream};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::app::App;
@@ -21,6 +22,13 @@ use crate::app::App;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a stream goes on at most.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
+
+/// What the address of a page's events says.
+#[derive(Debug, Deserialize)]
+pub(in crate::dashboard) struct LiveQuery {
+    /// What the page had seen when it was drawn.
+    pub(in crate::dashboard) seen: Option<String>,
+}
 
 /// What there is to tell.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ mod viewer;
 
 pub(super) use failure::{Failure, dress, sentence};
 pub(super) use form::{Form, Upload, fields};
-pub(super) use live::{News, live};
+pub(super) use live::{LiveQuery, News, live};
 pub(super) use page::{Chrome, Section, download, frame_page, page, redirect, redirect_with};
 pub(super) use query::Queried;
 pub(super) use say::{When, bytes, count, duration_ms, exact, percent, span};
