@@ -167,6 +167,12 @@ fn whole_milliseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).expect("a timestamp's own milliseconds are in range")
 }
 
+/// A wait as `Retry-After` says it (RFC 9110, 10.2.3): whole seconds, rounded up, so that whoever waits for them does not come too early; at least one.
+pub fn whole_seconds(time: Duration) -> u32 {
+    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
 /// Mints ids, secrets and jitter.
 #[derive(Clone)]
 pub struct Ids {

@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// `POST /v1/map`.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"url": "https://example.com/", "search": "price"}))]
 struct MapRequest {
     /// Where to look: an absolute http or https URL.
     url: String,

@@ -5,7 +5,6 @@ mod auth;
 mod batch;
 mod body;
 mod deliveries;
-mod docs;
 mod health;
 mod jobs;
 mod listen;
@@ -39,11 +38,7 @@ pub fn router(app: App, pages: Router<App>) -> Router {
     health::recorder();
     let router = if app.settings.roles.contains(&Role::Api) {
         let (router, document) = openapi::assembled();
-        router
-            .clone()
-            .merge(Router::new().route("/openapi.json", get(move || describe(document.clone()))))
-            .merge(docs::routes())
-            .merge(pages)
+        router.clone().merge(Router::new().route("/openapi.json", get(move || describe(document.clone())))).merge(pages)
     } else {
         health::routes().into()
     };

@@ -1,8 +1,6 @@
 //! Errors as clients see them: RFC 9457 problem details, with the request's id. Whatever goes wrong inside is logged under
 //! that id and told as little more than its status.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     extract::Request,
@@ -16,6 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    clock::whole_seconds,
     jobs::{JobsError, ResultsError},
     scrape::FieldError,
 };
@@ -120,12 +119,6 @@ impl Problem {
         tracing::error!(request_id = problem.request_id, %reason, "a request failed");
         problem
     }
-}
-
-/// Seconds, rounded up, so that whoever waits for them does not come too early; at least one.
-fn whole_seconds(time: Duration) -> u32 {
-    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
-    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 impl IntoResponse for Problem {

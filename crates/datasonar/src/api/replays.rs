@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Which deliveries to send again. Without any field: all dead letters.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"status": "failed", "dry_run": true}))]
 struct ReplayRequest {
     /// Those that stand there: `failed` (the default), `pending`, `delivered` or `any`.
     #[schema(value_type = Option<String>, example = "failed")]

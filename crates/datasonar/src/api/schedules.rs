@@ -46,6 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// `POST /v1/schedules`.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"name": "Prices", "cron": "30 2 * * *", "timezone": "Europe/Berlin", "job": {"kind": "crawl", "url": "https://example.com/"}}))]
 struct ScheduleRequest {
     /// What people call it: 1 to 200 characters.
     name: String,
@@ -71,6 +72,7 @@ struct ScheduleRequest {
 
 /// `PATCH /v1/schedules/{id}`: what is to be changed.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"paused": true}))]
 struct ScheduleChangeRequest {
     name: Option<String>,
     cron: Option<String>,

@@ -21,6 +21,7 @@ pub(super) fn time(time: Timestamp) -> String {
 /// `POST /v1/scrape`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "requests are read member by member; this describes them")]
+#[schema(example = json!({"url": "https://example.com/", "format": "markdown"}))]
 pub(super) struct ScrapeRequest {
     /// An absolute http or https URL.
     url: String,
@@ -31,6 +32,7 @@ pub(super) struct ScrapeRequest {
 /// `POST /v1/scrape/async`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "requests are read member by member; this describes them")]
+#[schema(example = json!({"url": "https://example.com/", "webhook_url": "https://yourapp.com/datasonar-callback"}))]
 pub(super) struct ScrapeAsyncRequest {
     /// An absolute http or https URL.
     url: String,
@@ -48,6 +50,7 @@ pub(super) struct ScrapeAsyncRequest {
 /// `POST /v1/scrape/batch`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "requests are read member by member; this describes them")]
+#[schema(example = json!({"urls": ["https://example.com/a", "https://example.com/b"]}))]
 pub(super) struct BatchRequest {
     /// 1 to 100 URLs.
     urls: Vec<String>,
@@ -62,6 +65,7 @@ pub(super) struct BatchRequest {
 /// `POST /v1/scrape/batch/async`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "requests are read member by member; this describes them")]
+#[schema(example = json!({"urls": ["https://example.com/a", "https://example.com/b"], "webhook_url": "https://yourapp.com/datasonar-callback"}))]
 pub(super) struct BatchAsyncRequest {
     /// Any number of URLs. A malformed one among them becomes an `invalid_url` result.
     urls: Vec<String>,
@@ -85,6 +89,7 @@ pub(super) struct Single {
 /// `POST /v1/crawl`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "requests are read member by member; this describes them")]
+#[schema(example = json!({"url": "https://example.com/", "max_pages": 1000, "webhook_url": "https://yourapp.com/datasonar-callback"}))]
 pub(super) struct CrawlRequest {
     /// Where to begin: an absolute http or https URL.
     url: String,

@@ -68,6 +68,7 @@ async fn rotate(State(app): State<App>, Caller(scope): Caller) -> Result<Respons
 
 /// Which endpoint to try.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"webhook_url": "https://yourapp.com/datasonar-callback"}))]
 struct TestRequest {
     /// An https URL.
     webhook_url: String,

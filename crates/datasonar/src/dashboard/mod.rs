@@ -11,6 +11,7 @@ mod jobs;
 mod kit;
 mod new_job;
 mod overview;
+mod reference;
 mod schedules;
 mod settings;
 mod sign_in;
@@ -18,13 +19,14 @@ mod sign_in;
 use axum::{Extension, Router, middleware, response::Redirect, routing::get};
 
 use datasonar_store::Environment;
+use utoipa::openapi::OpenApi;
 
 use crate::app::App;
 use kit::{Viewer, guard};
 pub use sign_in::Peer;
 
-/// All pages of a server.
-pub fn routes(app: &App) -> Router<App> {
+/// All pages of a server; `document` describes its API.
+pub fn routes(app: &App, document: &OpenApi) -> Router<App> {
     let mut router = Router::new().route("/", get(home));
     // Each by its name and not by a parameter, which would match `/v1` too.
     for environment in [Environment::Production, Environment::Sandbox] {
@@ -34,6 +36,7 @@ pub fn routes(app: &App) -> Router<App> {
     }
     router
         .merge(sign_in::routes())
+        .merge(reference::routes(document))
         .merge(assets::routes())
         .layer(middleware::from_fn_with_state(app.clone(), kit::dress))
         .layer(middleware::from_fn(guard::headers))

@@ -42,6 +42,7 @@ struct Values {
     url: String,
     urls: String,
     format: String,
+    render: String,
     webhook_url: String,
     whole_page: bool,
     timeout: String,
@@ -61,6 +62,7 @@ impl Values {
             "url" => self.url = value.trim().to_owned(),
             "urls" => self.urls = value,
             "format" => self.format = value,
+            "render" => self.render = value,
             "webhook_url" => self.webhook_url = value.trim().to_owned(),
             "whole_page" => self.whole_page = true,
             "timeout" => self.timeout = value,
@@ -97,6 +99,7 @@ impl Values {
             }
         };
         add("only_main_content", self.whole_page.then_some(json!(false)));
+        add("render", (!self.render.is_empty()).then(|| json!(self.render)));
         add("timeout", number(&self.timeout));
         if self.kind() == JobKind::Crawl {
             add("max_pages", number(&self.max_pages));
@@ -177,6 +180,10 @@ impl NewJobPage {
 
     fn has_format(&self, name: &str) -> bool {
         self.values.format == name
+    }
+
+    fn renders(&self, name: &str) -> bool {
+        self.values.render == name
     }
 }
 
@@ -324,12 +331,14 @@ mod tests {
             urls: " https://a.example/\n\nhttps://b.example/it's\n".to_owned(),
             webhook_url: "https://hooks.example/".to_owned(),
             whole_page: true,
+            render: "auto".to_owned(),
             ..Values::default()
         };
         let curl = values.curl("https://sonar.example");
         assert!(curl.starts_with("curl -X POST https://sonar.example/v1/scrape/batch/async \\\n"), "{curl}");
         assert!(
             curl.contains("\"only_main_content\": false")
+                && curl.contains("\"render\": \"auto\"")
                 && curl.contains("\"webhook_url\": \"https://hooks.example/\""),
             "{curl}"
         );

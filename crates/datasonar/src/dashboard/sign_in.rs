@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     app::App,
+    clock::whole_seconds,
     people::{AcceptError, SignInError, Token},
 };
 
@@ -124,7 +125,7 @@ async fn sign_in(
         Err(error) => {
             let (status, wait) = match &error {
                 SignInError::TooMany { retry_after } => {
-                    (StatusCode::TOO_MANY_REQUESTS, Some(retry_after.as_secs().max(1)))
+                    (StatusCode::TOO_MANY_REQUESTS, Some(whole_seconds(*retry_after)))
                 }
                 _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
             };

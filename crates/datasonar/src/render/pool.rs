@@ -14,8 +14,9 @@ use super::{
 
 /// After a start that failed, no other is tried for so long.
 const REST: Duration = Duration::from_secs(5);
-/// How long browsers may take to end when the server does.
-const CLOSE_WITHIN: Duration = Duration::from_secs(12);
+/// How long browsers may take to end when the server does. They are killed outright: only a machine in trouble takes longer, and
+/// whoever stops us must not be kept waiting by it.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Browsers, as many as the pages need that are in them at a time.
 pub(super) struct Pool {

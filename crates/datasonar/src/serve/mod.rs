@@ -60,7 +60,7 @@ use crate::{
     },
 };
 
-/// How long stopping may take in all before what is left is broken off. Nothing is lost by that: whatever was open is
+/// How long open work may take when the server stops, before what is left is broken off. Nothing is lost by that: whatever was open is
 /// made again by the next start.
 pub const STOP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -414,7 +414,7 @@ impl Server {
 
     /// Answers calls: what listens hands them to it.
     pub fn router(&self) -> Router {
-        api::router(self.app.clone(), dashboard::routes(&self.app))
+        api::router(self.app.clone(), dashboard::routes(&self.app, &api::document()))
     }
 
     /// Where keys are looked at: writes when they were used.
@@ -515,7 +515,7 @@ impl Server {
     }
 
     /// Takes the server down: tells that it is not ready, stops listening and claiming, lets open work finish, closes
-    /// the store. Answers within [`STOP_WITHIN`], whatever is still open.
+    /// the store. Answers within [`STOP_WITHIN`] whatever is still open, and within three seconds more where browsers do not die.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
         self.health.fail("server", "stopping");

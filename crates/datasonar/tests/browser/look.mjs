@@ -136,7 +136,7 @@ await run(async (browser, wrong) => {
     }
     // Outside, where nobody is signed in.
     const outside = await open(browser, wrong, { colorScheme: theme });
-    for (const [title, path, status] of [['sign_in', '/sign-in', 200], ['link', given.invitation, 200], ['link_used', given.link, 410], ['outside_nowhere', '/production/nowhere', 404]]) {
+    for (const [title, path, status] of [['sign_in', '/sign-in', 200], ['link', given.invitation, 200], ['link_used', given.link, 410], ['outside_nowhere', '/production/nowhere', 404], ['docs', '/docs', 200]]) {
       await outside.refused(status, async () => { await outside.page.goto(path); await look(outside.page, title, theme); });
     }
     await outside.context.close();

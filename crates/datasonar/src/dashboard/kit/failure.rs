@@ -13,6 +13,7 @@ use datasonar_store::{Environment, LimitReached, StoreError};
 use super::{super::assets, Chrome, Section, Viewer, viewer};
 use crate::{
     app::App,
+    clock::whole_seconds,
     jobs::{AgainError, JobsError, ResultsError},
     schedules::SchedulesError,
     scrape::FieldError,
@@ -169,7 +170,7 @@ impl IntoResponse for Failure {
         };
         let mut response = status.into_response();
         let retry_after = match &self {
-            Self::Limited(reached) => Some(reached.retry_after.as_secs().saturating_add(1)),
+            Self::Limited(reached) => Some(whole_seconds(reached.retry_after)),
             _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
         };
         if let Some(seconds) = retry_after {
