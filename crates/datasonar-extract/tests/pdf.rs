@@ -3,10 +3,14 @@
 
 mod pdfs;
 
-use std::{fmt::Write as _, io::Write as _, thread};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, sync::Arc, thread};
 
 use datasonar_extract::{Content, Document, ExtractError, Extracted, Format, Options, extract};
 use flate2::{Compression, write::ZlibEncoder};
+use lopdf::{
+    EncryptionState, EncryptionVersion, Object, Permissions, StringFormat,
+    encryption::crypt_filters::{Aes128CryptFilter, Aes256CryptFilter, CryptFilter},
+};
 use url::Url;
 
 fn extracted(body: &[u8], format: Format) -> Result<Extracted, ExtractError> {
@@ -89,6 +93,79 @@ fn what_is_no_pdf_or_has_no_text_says_so() {
     assert_eq!(code(&paper()[..40]), "decode_error");
     assert_eq!(code(&pdfs::document(&[&[]], "<< >>")), "unsupported_content");
     assert!(extracted(b"<html><p>Please log in to read this paper.</p>", Format::Text).is_ok());
+}
+
+/// The file, locked in the ways that the standard knows; whoever opens it needs `password`.
+fn locked(password: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let document = || {
+        let mut document = lopdf::Document::load_mem(&paper()).unwrap();
+        let id = || Object::String(vec![7; 16], StringFormat::Hexadecimal);
+        document.trailer.set("ID", vec![id(), id()]);
+        document
+    };
+    let plain = document();
+    let filters = |filter: Arc<dyn CryptFilter>| BTreeMap::from([(b"StdCF".to_vec(), filter)]);
+    let (owner_password, permissions) = ("whoever locked it", Permissions::PRINTABLE);
+    let (stream_filter, string_filter) = (b"StdCF".to_vec(), b"StdCF".to_vec());
+    let ways = [
+        (
+            "RC4 of 128 bits",
+            EncryptionVersion::V2 {
+                document: &plain,
+                owner_password,
+                user_password: password,
+                key_length: 128,
+                permissions,
+            },
+        ),
+        (
+            "AES of 128 bits",
+            EncryptionVersion::V4 {
+                document: &plain,
+                encrypt_metadata: true,
+                crypt_filters: filters(Arc::new(Aes128CryptFilter)),
+                stream_filter: stream_filter.clone(),
+                string_filter: string_filter.clone(),
+                owner_password,
+                user_password: password,
+                permissions,
+            },
+        ),
+        (
+            "AES of 256 bits",
+            EncryptionVersion::V5 {
+                encrypt_metadata: true,
+                crypt_filters: filters(Arc::new(Aes256CryptFilter)),
+                file_encryption_key: &[5; 32],
+                stream_filter,
+                string_filter,
+                owner_password,
+                user_password: password,
+                permissions,
+            },
+        ),
+    ];
+    ways.into_iter()
+        .map(|(name, way)| {
+            let mut document = document();
+            document.encrypt(&EncryptionState::try_from(way).unwrap()).unwrap();
+            let mut body = Vec::new();
+            document.save_to(&mut body).unwrap();
+            assert!(!body.windows(9).any(|part| part == b"soundings"), "{name}");
+            (name, body)
+        })
+        .collect()
+}
+
+#[test]
+fn a_file_that_is_locked_against_changes_is_read_and_one_with_a_password_is_not() {
+    for (name, body) in locked("") {
+        assert_eq!(content(&body, Format::Markdown), content(&paper(), Format::Markdown), "{name}");
+        assert_eq!(extracted(&body, Format::Text).unwrap().metadata.author.as_deref(), Some("Ada Pilot"), "{name}");
+    }
+    for (name, body) in locked("a secret") {
+        assert_eq!(extracted(&body, Format::Markdown).unwrap_err().code(), "decode_error", "{name}");
+    }
 }
 
 /// Reads a file on a small stack: an error or content, but no panic, and no more memory than there is.

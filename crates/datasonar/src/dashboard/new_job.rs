@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    kit::{Chrome, Failure, Queried, Section, Upload, Viewer, page, redirect_with},
+    kit::{Chrome, Failure, Queried, Section, Upload, Viewer, page, redirect_with, wrong_fields},
     schedules,
 };
 use crate::{
@@ -217,15 +217,10 @@ async fn create(State(app): State<App>, Upload { viewer, parts }: Upload) -> Res
     if values.wants_curl {
         return draw(&app, &viewer, values, None);
     }
-    let told = |errors: Vec<crate::scrape::FieldError>| {
-        let all: Vec<String> =
-            errors.iter().map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
-        format!("{}.", all.join("; "))
-    };
     let new = if let Some(file) = file.filter(|_| values.kind() == JobKind::Batch) {
         let Asked { options, webhook_url } = match app.jobs.terms().asked(values.members()) {
             Ok(asked) => asked,
-            Err(errors) => return again(&app, &viewer, values, told(errors)),
+            Err(errors) => return again(&app, &viewer, values, wrong_fields(&errors)),
         };
         if !file.has_valid() {
             return again(
@@ -244,7 +239,7 @@ async fn create(State(app): State<App>, Upload { viewer, parts }: Upload) -> Res
         }
         match app.jobs.terms().read(values.kind(), members) {
             Ok(request) => app.jobs.prepare(viewer.scope, request).await?,
-            Err(errors) => return again(&app, &viewer, values, told(errors)),
+            Err(errors) => return again(&app, &viewer, values, wrong_fields(&errors)),
         }
     };
     let id = new.id;

@@ -13,10 +13,14 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::kit::{Chrome, Failure, Form, Queried, Section, Viewer, exact, page, redirect_with};
+use super::kit::{Chrome, Failure, Form, Queried, Section, Viewer, exact, page, redirect_with, wrong_fields};
 use crate::{
     app::App,
-    schedules::{SchedulesError, Wanted, cron::Rule, upcoming},
+    schedules::{
+        SchedulesError, Wanted,
+        cron::{Rule, RuleError},
+        upcoming,
+    },
 };
 
 /// How many schedules, next times and runs are listed.
@@ -37,8 +41,9 @@ pub(super) fn routes() -> Router<App> {
 /// Times in plain words.
 fn words(cron: &str, timezone: &str) -> String {
     match Rule::new(cron, timezone) {
-        Ok(rule) => format!("{} ({timezone})", rule.describe()),
-        Err(error) => format!("cannot be read: {error}"),
+        Ok(rule) => format!("{} ({timezone})", rule.describe().trim_end_matches('.')),
+        Err(RuleError::Cron(why)) => format!("The cron line {why}."),
+        Err(RuleError::Zone(why)) => format!("The time zone {why}."),
     }
 }
 
@@ -229,13 +234,7 @@ fn draw_blank(viewer: &Viewer, typed: Typed, wrong: Option<String>) -> Result<Re
 /// Says what is wrong with a schedule, if that is what went wrong.
 fn told(error: SchedulesError) -> Result<String, Failure> {
     match error {
-        SchedulesError::Fields(errors) => {
-            let all: Vec<String> = errors
-                .iter()
-                .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail))
-                .collect();
-            Ok(format!("{}.", all.join("; ")))
-        }
+        SchedulesError::Fields(errors) => Ok(wrong_fields(&errors)),
         error => Err(error.into()),
     }
 }

@@ -169,7 +169,7 @@ async fn link_page(
 ) -> Result<Response, Failure> {
     let link = app.people.link(token).await?;
     let Some(link) = link else {
-        let told = "this link was used before, or has expired; `datasonar members link` on the server prints another";
+        let told = "this link was used before, or has expired; on the server, the command “datasonar members link” prints another";
         return Err(Failure::Refused(StatusCode::GONE, told.to_owned()));
     };
     let is_known = match &link.email {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use croner::{
     CronPattern, Weekday,
+    errors::CronError,
     parser::{CronParser, Seconds, Year},
 };
 use jiff::{
@@ -190,7 +191,36 @@ fn read_cron(text: &str) -> Result<CronPattern, RuleError> {
         ));
     }
     let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-    parser.parse(text).map(|cron| cron.pattern).or_else(|error| refuse(format!("cannot be read: {error}")))
+    parser.parse(text).map(|cron| cron.pattern).or_else(|error| {
+        let of = wrong_field(&parser, text)
+            .map_or(String::new(), |(name, field)| format!("the {name} `{field}` is wrong: "));
+        refuse(format!("cannot be read: {of}{}", in_words(&error)))
+    })
+}
+
+/// The first field that cannot be read whatever the others are.
+fn wrong_field<'a>(parser: &CronParser, text: &'a str) -> Option<(&'static str, &'a str)> {
+    const NAMES: [&str; 6] = ["second", "minute", "hour", "day of the month", "month", "weekday"];
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let names = &NAMES[NAMES.len().checked_sub(fields.len())?..];
+    names.iter().zip(&fields).enumerate().find_map(|(at, (name, field))| {
+        let mut alone = vec!["*"; fields.len()];
+        alone[at] = field;
+        parser.parse(&alone.join(" ")).is_err().then_some((*name, *field))
+    })
+}
+
+/// What the parser says, without what it calls its own parts.
+fn in_words(error: &CronError) -> String {
+    let text = match error {
+        CronError::InvalidPattern(text) | CronError::IllegalCharacters(text) | CronError::ComponentError(text) => {
+            text.clone()
+        }
+        error => error.to_string(),
+    };
+    let text = text.trim_end_matches('.');
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn read_zone(name: &str) -> Result<TimeZone, RuleError> {

@@ -319,3 +319,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    for (cron, expected) in [
+        ("99 9 * * *", "cannot be read: the minute `99` is wrong: number out of bounds"),
+        ("0 61 9 * * *", "cannot be read: the minute `61` is wrong: number out of bounds"),
+        ("0 9 * foo *", "cannot be read: the month `foo` is wrong: "),
+        ("0 9 * * 9", "cannot be read: the weekday `9` is wrong: "),
+        ("0 9 * *", "has 4 fields"),
+    ] {
+        let told = Rule::new(cron, "UTC").unwrap_err().to_string();
+        assert!(told.starts_with(expected), "{cron}: {told}");
+        assert!(!told.contains("Component") && !told.ends_with('.'), "{cron}: {told}");
+    }
+}

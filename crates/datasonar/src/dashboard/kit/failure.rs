@@ -113,9 +113,7 @@ impl From<ResultsError> for Failure {
 
 impl From<Vec<FieldError>> for Failure {
     fn from(errors: Vec<FieldError>) -> Self {
-        let all: Vec<String> =
-            errors.iter().map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
-        Self::invalid(all.join("; "))
+        Self::invalid(wrong_fields(&errors))
     }
 }
 
@@ -127,6 +125,14 @@ impl From<SchedulesError> for Failure {
             SchedulesError::Jobs(error) => error.into(),
         }
     }
+}
+
+/// What is wrong with a form, field by field.
+pub(in crate::dashboard) fn wrong_fields(errors: &[FieldError]) -> String {
+    let one = |error: &FieldError| {
+        format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail.trim_end_matches('.'))
+    };
+    format!("{}.", errors.iter().map(one).collect::<Vec<_>>().join("; "))
 }
 
 /// What a failure says, beside its answer: [`dress`] makes the page of it, which knows who looks.

@@ -11,7 +11,7 @@ mod query;
 mod say;
 mod viewer;
 
-pub(super) use failure::{Failure, dress, sentence};
+pub(super) use failure::{Failure, dress, sentence, wrong_fields};
 pub(super) use form::{Form, Upload, fields};
 pub(super) use live::{LiveQuery, News, live};
 pub(super) use page::{Chrome, Section, download, frame_page, page, redirect, redirect_with};
