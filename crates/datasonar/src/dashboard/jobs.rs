@@ -117,12 +117,16 @@ impl Row {
         name_of(self.job.kind)
     }
 
-    /// What tells it from others of its kind: where a crawl begins, or who is called back.
+    /// What tells it from others of its kind: the URL of a scrape, where a crawl begins, or who is called back.
     fn about(&self) -> Option<String> {
-        let start = || serde_json::from_str::<JobOptions>(&self.job.options).ok()?.crawl.map(|crawl| crawl.start);
-        let is_crawl = self.job.kind == JobKind::Crawl;
-        is_crawl.then(start).flatten().or_else(|| self.job.webhook_url.clone())
+        let options: Option<JobOptions> = serde_json::from_str(&self.job.options).ok();
+        options.and_then(begin_of).or_else(|| self.job.webhook_url.clone())
     }
+}
+
+/// The one URL that a job is about, unless it is a batch.
+fn begin_of(options: JobOptions) -> Option<String> {
+    options.crawl.map(|crawl| crawl.start).or(options.url)
 }
 
 /// Enough of an id to tell it from its neighbours.
@@ -310,6 +314,9 @@ fn asked(job: &Job) -> Vec<(String, String)> {
     let options: JobOptions = serde_json::from_str(&job.options).unwrap_or_default();
     let usual = serde_json::to_value(JobOptions::default().scrape).unwrap_or_default();
     let mut lines = Vec::new();
+    if let Some(url) = &options.url {
+        lines.push(("url".to_owned(), url.clone()));
+    }
     if let Some(crawl) = &options.crawl {
         lines.push(("start".to_owned(), crawl.start.clone()));
         if let Ok(Value::Object(members)) = serde_json::to_value(&crawl.options) {

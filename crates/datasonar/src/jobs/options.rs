@@ -14,6 +14,9 @@ pub struct JobOptions {
     pub scrape: ScrapeOptions,
     /// What its webhook carries.
     pub payload: Payload,
+    /// The URL of a single scrape, so that lists of jobs can tell it; its task has it from where all jobs have their URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// What is asked of it, if it is a crawl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crawl: Option<CrawlJob>,

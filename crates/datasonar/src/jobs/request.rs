@@ -100,11 +100,12 @@ impl Terms {
     pub fn read(&self, kind: JobKind, members: Map<String, Value>) -> Result<JobRequest, Vec<FieldError>> {
         match kind {
             JobKind::Scrape => {
-                let (Single { url }, asked) = self.take(members, "url")?;
+                let (Single { url }, mut asked) = self.take(members, "url")?;
                 if !self.is_fetchable(&url) {
                     let why = "is not a URL that can be fetched: http or https, with a public host";
                     return Err(vec![FieldError::new("/url", why)]);
                 }
+                asked.options.url = Some(url.clone());
                 Ok(JobRequest { pages: Pages::One(url), asked })
             }
             JobKind::Batch => {
@@ -176,7 +177,10 @@ impl Terms {
             max_bytes: own.webhook_max_bytes,
             server: self.server.to_string(),
         };
-        Ok(Asked { options: JobOptions { scrape: options, payload, crawl: None }, webhook_url: own.webhook_url })
+        Ok(Asked {
+            options: JobOptions { scrape: options, payload, ..JobOptions::default() },
+            webhook_url: own.webhook_url,
+        })
     }
 
     /// Parts a request's members into those of its endpoint and options, and checks the options.

@@ -570,3 +570,22 @@ async fn the_api_reference_is_served_from_here_and_asks_nobody_else() {
     }
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_scrape_is_told_by_its_url() {
+    let server = Server::start().await;
+    let pages = site(1).await;
+    let url = pages.urls().next().unwrap();
+    let job = server.queue("/v1/scrape/async", &json!({"url": url})).await;
+    server.ended(&job).await;
+    let browser = Browser::signed_in(&server).await;
+    for path in ["/production/jobs".to_owned(), format!("/production/jobs/{job}")] {
+        assert!(browser.get(&path).await.is(200).html().contains(&url), "{path}");
+    }
+    // One that is run again is told by it, too.
+    let next = browser.post(&format!("/production/jobs/{job}/again"), &[]).await.is(303);
+    let next = next.header("location").to_owned();
+    assert!(!next.contains(&job));
+    assert!(browser.get(&next).await.is(200).html().contains(&url), "{next}");
+    server.finish().await;
+}
