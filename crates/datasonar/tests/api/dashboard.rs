@@ -587,5 +587,6 @@ async fn a_scrape_is_told_by_its_url() {
     let next = next.header("location").to_owned();
     assert!(!next.contains(&job));
     assert!(browser.get(&next).await.is(200).html().contains(&url), "{next}");
+    server.ended(next.rsplit('/').next().unwrap()).await;
     server.finish().await;
 }
