@@ -58,6 +58,8 @@ pub(super) struct Operation {
 /// What is sent along.
 pub(super) struct Body {
     pub(super) kind: Kind,
+    /// Where what is told of its members elsewhere does not hold.
+    pub(super) notes: Vec<Prose>,
     pub(super) fields: Vec<Field>,
 }
 
@@ -216,11 +218,17 @@ impl Reader<'_> {
             path: path.to_owned(),
             summary: Prose::new(operation["summary"].as_str().unwrap_or_default()),
             parameters: operation["parameters"].as_array().into_iter().flatten().map(parameter).collect(),
-            body: (!body.is_null()).then(|| Body { kind: Kind::of(body), fields: self.fields(body) }),
+            body: (!body.is_null()).then(|| self.body(body)),
             example: self.example(&method, path, has_key, body),
             answers: answers.map(|(status, answer)| self::answer(status, answer)).collect(),
             method,
         }
+    }
+
+    fn body(&self, body: &Value) -> Body {
+        let parts = self.resolved(body)["allOf"].as_array().into_iter().flatten();
+        let notes = parts.filter(|part| named(part).is_some() && part["description"].is_string()).map(Prose::of);
+        Body { kind: Kind::of(body), notes: notes.collect(), fields: self.fields(body) }
     }
 
     /// A call in a shell; its body is the example that the schema brings.
@@ -382,7 +390,9 @@ mod tests {
         let outline = Outline::new(&api::document());
         let crawl =
             outline.groups.iter().flat_map(|group| &group.operations).find(|one| one.path == "/v1/crawl").unwrap();
-        let fields = &crawl.body.as_ref().unwrap().fields;
+        let body = crawl.body.as_ref().unwrap();
+        assert!(body.notes.iter().any(|note| note.parts().any(|part| part == (true, "respect_robots"))));
+        let fields = &body.fields;
         assert!(
             fields[0].name == "url" && fields[0].is_required && fields.iter().skip(1).all(|field| !field.is_required)
         );
