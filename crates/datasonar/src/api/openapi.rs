@@ -86,6 +86,6 @@ fn assemble() -> (Router<App>, openapi::OpenApi) {
 }
 
 /// The description.
-pub fn document() -> openapi::OpenApi {
-    assembled().1.clone()
+pub fn document() -> &'static openapi::OpenApi {
+    &assembled().1
 }

@@ -26,7 +26,7 @@ use kit::{Viewer, guard};
 pub use sign_in::Peer;
 
 /// All pages of a server; `document` describes its API.
-pub fn routes(app: &App, document: &OpenApi) -> Router<App> {
+pub fn routes(app: &App, document: &'static OpenApi) -> Router<App> {
     let mut router = Router::new().route("/", get(home));
     // Each by its name and not by a parameter, which would match `/v1` too.
     for environment in [Environment::Production, Environment::Sandbox] {

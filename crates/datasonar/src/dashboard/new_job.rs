@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    kit::{Chrome, Failure, Queried, Section, Upload, Viewer, page, redirect_with, wrong_fields},
+    kit::{Chrome, Failure, Queried, Section, Upload, Viewer, page, redirect_with, shell_call, wrong_fields},
     schedules,
 };
 use crate::{
@@ -143,8 +143,8 @@ impl Values {
             JobKind::Crawl => "/v1/crawl",
             _ => "/v1/scrape/async",
         };
-        let body = serde_json::to_string_pretty(&members).unwrap_or_default().replace('\'', r"'\''");
-        format!("curl -X POST {server}{path} \\\n  -H \"Authorization: Bearer $DATASONAR_API_KEY\" \\\n  -d '{body}'")
+        let body = serde_json::to_string_pretty(&members).unwrap_or_default();
+        shell_call("POST", &format!("{server}{path}"), true, Some(&body))
     }
 }
 

@@ -414,7 +414,7 @@ impl Server {
 
     /// Answers calls: what listens hands them to it.
     pub fn router(&self) -> Router {
-        api::router(self.app.clone(), dashboard::routes(&self.app, &api::document()))
+        api::router(self.app.clone(), dashboard::routes(&self.app, api::document()))
     }
 
     /// Where keys are looked at: writes when they were used.

@@ -5,6 +5,14 @@ use std::{fmt, time::Duration};
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
+/// A call of the API in a shell, with the key where the command line looks for it, too.
+pub(in crate::dashboard) fn shell_call(method: &str, address: &str, has_key: bool, body: Option<&str>) -> String {
+    let method = if method == "GET" { String::new() } else { format!(" -X {method}") };
+    let key = if has_key { " \\\n  -H \"Authorization: Bearer $DATASONAR_API_KEY\"" } else { "" };
+    let body = body.map_or(String::new(), |body| format!(" \\\n  -d '{}'", body.replace('\'', r"'\''")));
+    format!("curl{method} {address}{key}{body}")
+}
+
 /// A time as an element.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dashboard) struct When {

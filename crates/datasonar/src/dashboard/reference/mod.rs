@@ -3,7 +3,7 @@
 
 mod outline;
 
-use std::sync::Arc;
+use std::sync::OnceLock;
 
 use askama::Template;
 use axum::{
@@ -33,10 +33,9 @@ struct ReferencePage<'a> {
     callback_headers: Vec<(&'static str, Prose)>,
 }
 
-pub(super) fn routes(document: &OpenApi) -> Router<App> {
-    let outline = Extension(Arc::new(Outline::new(document)));
+pub(super) fn routes(document: &'static OpenApi) -> Router<App> {
     // Addresses with a slash at their end are in bookmarks and in people's fingers.
-    Router::new().route("/docs", get(show)).route("/docs/", get(show)).layer(outline)
+    Router::new().route("/docs", get(show)).route("/docs/", get(show)).layer(Extension(document))
 }
 
 /// What a callback carries beside its body.
@@ -55,14 +54,16 @@ const CALLBACK_HEADERS: [(&str, &str); 6] = [
 
 async fn show(
     State(app): State<App>,
-    Extension(outline): Extension<Arc<Outline>>,
+    Extension(document): Extension<&'static OpenApi>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    // Once for all servers of a process, and by the first who asks: starting does not wait for it.
+    static OUTLINE: OnceLock<Outline> = OnceLock::new();
     let page = ReferencePage {
         style: assets::style(),
         icon: assets::icon(),
         theme: kit::theme(&headers),
-        outline: &outline,
+        outline: OUTLINE.get_or_init(|| Outline::new(document)),
         public_url: &app.public_url,
         callback_headers: CALLBACK_HEADERS.map(|(name, text)| (name, Prose::new(text))).into(),
     };

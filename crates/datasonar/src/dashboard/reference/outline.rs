@@ -4,6 +4,8 @@
 use serde_json::{Map, Value};
 use utoipa::openapi::OpenApi;
 
+use super::super::kit::shell_call;
+
 /// Text in which backquotes stand around code.
 pub(super) struct Prose(String);
 
@@ -233,18 +235,9 @@ impl Reader<'_> {
 
     /// A call in a shell; its body is the example that the schema brings.
     fn example(&self, method: &str, path: &str, has_key: bool, body: &Value) -> String {
-        let mut call = match method {
-            "GET" => "curl".to_owned(),
-            method => format!("curl -X {method}"),
-        };
-        call.push_str(&format!(" \"$DATASONAR{}\"", path.replace("{id}", "$ID")));
-        if has_key {
-            call.push_str(" \\\n  -H \"Authorization: Bearer $DATASONAR_KEY\"");
-        }
-        if let Some(example) = self.resolved(body).get("example") {
-            call.push_str(&format!(" \\\n  -d '{example}'"));
-        }
-        call
+        let address = format!("\"$DATASONAR_SERVER{}\"", path.replace("{id}", "$ID"));
+        let body = self.resolved(body).get("example").map(Value::to_string);
+        shell_call(method, &address, has_key, body.as_deref())
     }
 
     fn schema(&self, name: &str, schema: &Value) -> Schema {
@@ -343,11 +336,11 @@ mod tests {
     #[test]
     fn every_operation_of_the_document_is_there_once_and_says_what_it_takes() {
         let document = api::document();
-        let outline = Outline::new(&document);
+        let outline = Outline::new(document);
         let operations: Vec<&Operation> = outline.groups.iter().flat_map(|group| &group.operations).collect();
         let ids: HashSet<&str> = operations.iter().map(|operation| operation.id.as_str()).collect();
         assert_eq!(ids.len(), operations.len());
-        let count = serde_json::to_value(&document).unwrap()["paths"]
+        let count = serde_json::to_value(document).unwrap()["paths"]
             .as_object()
             .unwrap()
             .values()
@@ -369,7 +362,7 @@ mod tests {
 
     #[test]
     fn types_are_said_in_words_and_named_ones_are_there() {
-        let outline = Outline::new(&api::document());
+        let outline = Outline::new(api::document());
         let schemas: HashSet<&str> = outline.schemas.iter().map(|schema| schema.id.as_str()).collect();
         let shapes = outline.schemas.iter().flat_map(|schema| &schema.shapes);
         for kind in shapes.flat_map(|shape| shape.fields.iter().map(|field| &field.kind).chain([&shape.kind])) {
@@ -387,7 +380,7 @@ mod tests {
 
     #[test]
     fn members_of_parts_are_told_with_their_whole_the_needed_ones_first() {
-        let outline = Outline::new(&api::document());
+        let outline = Outline::new(api::document());
         let crawl =
             outline.groups.iter().flat_map(|group| &group.operations).find(|one| one.path == "/v1/crawl").unwrap();
         let body = crawl.body.as_ref().unwrap();
