@@ -109,6 +109,22 @@ fn block() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn backticks_side_by_side_stay_what_they_are() {
+    let made = |html: &str| markdown(html).trim_end().to_owned();
+    assert_eq!(made("<p><code>`</code><code>a</code></p>"), "`` `a ``");
+    assert_eq!(made("<p><code>a</code><code>`b`</code><code>c</code></p>"), "``a`b`c``");
+    assert_eq!(made("<p>x`<code>a</code></p>"), "x&#96;`a`");
+    assert_eq!(made("<p><code>a</code>`x</p>"), "`a`\\`x");
+    assert_eq!(
+        made("<table><tr><td><code>`|</code><code>a|</code></td><td>b</td></tr></table>").lines().next(),
+        Some("| `` `\\|a\\| `` | b |")
+    );
+    // However many there are: two hundred thousand would take minutes if each wrote all of those before it anew.
+    let many = made(&format!("<p>{}</p>", "<code>`</code><code>a</code>".repeat(100_000)));
+    assert_eq!(html(&many).matches('a').count(), 100_000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -103,8 +103,8 @@ struct Writer<'a> {
     next: Option<char>,
     /// The emphasis that ended last.
     emphasis: marks::Ended,
-    /// Where a piece of code ended that can be gone on with.
-    code_end: usize,
+    /// The piece of code that was written last, which can be gone on with.
+    code: Option<literal::Code>,
     /// How long the prefix was before quotes without a word yet.
     quoted_from: Option<usize>,
     /// Where the last rule ended, and how much was written before it.
@@ -144,7 +144,7 @@ impl<'a> Writer<'a> {
             marks: Vec::new(),
             next: None,
             emphasis: marks::Ended::default(),
-            code_end: usize::MAX,
+            code: None,
             quoted_from: None,
             ruled_at: usize::MAX,
             ruled_from: 0,

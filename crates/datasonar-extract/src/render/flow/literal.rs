@@ -14,6 +14,30 @@ use crate::{
     text::{collapse, is_space},
 };
 
+/// The most bytes of code that are written anew for the sake of a piece that comes right behind: many pieces would cost the square of
+/// their number. Longer ones are parted by a space.
+const REWRITTEN: usize = 1000;
+
+/// The piece of code in a line that was written last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Code {
+    /// Where its backticks begin.
+    start: usize,
+    /// Where they end.
+    end: usize,
+    /// How many there are on each side.
+    ticks: usize,
+    /// How many spaces part them from the code.
+    pad: usize,
+}
+
+impl Code {
+    /// Whether more code without backticks can be put before its end.
+    fn is_plain(self) -> bool {
+        self.ticks == 1 && self.pad == 0
+    }
+}
+
 impl Writer<'_> {
     pub(super) fn code_block(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<(), ExtractError> {
         let text = preformatted(&self.page, id, budget)?;
@@ -52,26 +76,41 @@ impl Writer<'_> {
             return;
         }
         self.begin_word();
-        // Two pieces of code side by side would be read as one, and are.
-        if self.code_end == self.out.len() && !text.contains('`') {
-            self.out.pop();
-            self.out.push_str(&if self.in_cell { text.replace('|', "\\|") } else { text });
-            self.out.push('`');
-            self.code_end = self.out.len();
-            return;
-        }
-        if self.out.ends_with('`') {
-            self.out.push(' ');
-        }
-        let ticks = "`".repeat(longest_ticks(&text) + 1);
-        let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
         let text = if self.in_cell { text.replace('|', "\\|") } else { text };
-        for part in [ticks.as_str(), pad, &text, pad, &ticks] {
+        // Two pieces of code side by side would be read as one, and are.
+        if let Some(last) = self.code.filter(|last| last.end == self.out.len()) {
+            if last.is_plain() && !text.contains('`') {
+                self.out.pop();
+                self.out.push_str(&text);
+                self.out.push('`');
+                self.code = Some(Code { end: self.out.len(), ..last });
+                return;
+            }
+            if last.end - last.start <= REWRITTEN {
+                let before = self.out.split_off(last.start);
+                let before = &before[last.ticks + last.pad..before.len() - last.ticks - last.pad];
+                self.code_between_ticks(&format!("{before}{text}"));
+                return;
+            }
+            self.out.push(' ');
+        } else if self.out.ends_with("\\`") {
+            // Its backtick would be counted with those that open the code.
+            self.out.truncate(self.out.len() - 2);
+            self.out.push_str("&#96;");
+        }
+        self.code_between_ticks(&text);
+    }
+
+    /// Writes code between as many backticks as tell it from those within (CommonMark 6.1).
+    fn code_between_ticks(&mut self, text: &str) {
+        let start = self.out.len();
+        let ticks = longest_ticks(text) + 1;
+        let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+        let fence = "`".repeat(ticks);
+        for part in [fence.as_str(), pad, text, pad, &fence] {
             self.out.push_str(part);
         }
-        if ticks.len() == 1 && pad.is_empty() {
-            self.code_end = self.out.len();
-        }
+        self.code = Some(Code { start, end: self.out.len(), ticks, pad: pad.len() });
     }
 
     pub(super) fn image(&mut self, id: NodeId) {
