@@ -28,6 +28,14 @@ faults *rounds:
 sim *args:
     cargo run -p datasonar-sim -- {{args}}
 
+# The properties on newly drawn cases, so many times; `just check` has the same cases each time.
+properties rounds="20":
+    for round in $(seq {{rounds}}); do \
+        cargo test --quiet -p datasonar-extract --test markdown --test bounds && \
+        cargo test --quiet -p datasonar-net --test net address && \
+        cargo test --quiet -p datasonar --lib -- retry lanes cron decide segment shell key sitemap robots_rules || exit; \
+    done
+
 # Accept the changed snapshots after looking at them.
 bless:
     INSTA_UPDATE=always cargo test --workspace --locked

@@ -125,6 +125,16 @@ fn backticks_side_by_side_stay_what_they_are() {
     assert_eq!(html(&many).matches('a').count(), 100_000);
 }
 
+#[test]
+fn tables_without_a_word_are_none() {
+    assert_eq!(markdown("<table><tr><td><br></td><td> </td></tr></table><p>after"), "after\n");
+    assert_eq!(markdown("<table><caption>said</caption><tr><td></td><td></td></tr></table>"), "said\n");
+    assert_eq!(
+        markdown("<table><tr><td><img src=/a.png alt=a></td><td><img src=/b.png alt=b></td></tr></table>"),
+        "![a](https://example.com/a.png)\n\n![b](https://example.com/b.png)\n"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 

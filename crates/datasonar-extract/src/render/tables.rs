@@ -6,6 +6,7 @@ use crate::{
     ExtractError,
     budget::Budget,
     dom::{NodeId, Tag},
+    text::is_space,
 };
 
 use super::Page;
@@ -25,6 +26,8 @@ struct Seen {
     cells: u32,
     columns: u32,
     arranges: bool,
+    /// Whether any cell has words or a formula; pictures alone are arranged.
+    has_words: bool,
 }
 
 impl DataTables {
@@ -37,9 +40,11 @@ impl DataTables {
             let mut next = Some(root);
             while let Some(id) = next {
                 budget.spend(0)?;
-                let removed = page.selection.is_removed(id);
-                if !removed {
-                    match dom.tag(id) {
+                let tag = dom.tag(id);
+                // What a caption says is in no cell.
+                let passed = page.selection.is_removed(id) || tag == Tag::Caption;
+                if !passed {
+                    match tag {
                         Tag::Table => {
                             close(dom, &mut open, id, &mut data);
                             if let Some(outer) = open.last_mut() {
@@ -67,10 +72,19 @@ impl DataTables {
                                 table.arranges = true;
                             }
                         }
+                        Tag::Text | Tag::Math | Tag::Script
+                            if open.last().is_some_and(|table| !table.has_words)
+                                && (tag != Tag::Text || !dom.text(id).chars().all(is_space)) =>
+                        {
+                            close(dom, &mut open, id, &mut data);
+                            if let Some(table) = open.last_mut() {
+                                table.has_words = true;
+                            }
+                        }
                         _ => {}
                     }
                 }
-                next = dom.following(root, id, removed);
+                next = dom.following(root, id, passed);
             }
             while let Some(table) = open.pop() {
                 finish(table, &mut data);
@@ -98,7 +112,7 @@ fn close(dom: &crate::dom::Dom<'_>, open: &mut Vec<Seen>, id: NodeId, data: &mut
 }
 
 fn finish(table: Seen, data: &mut HashMap<NodeId, u32>) {
-    if !table.arranges && (2..=MAX_COLUMNS).contains(&table.columns) && table.rows >= 1 {
+    if !table.arranges && table.has_words && (2..=MAX_COLUMNS).contains(&table.columns) && table.rows >= 1 {
         data.insert(table.id, table.columns);
     }
 }
