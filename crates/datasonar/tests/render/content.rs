@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::{
     server::Server,
-    web::{Answer, Site, content, scrape, setup},
+    web::{Answer, Site, Wires, content, scrape, setup, trusting_browser},
 };
 
 /// An application: nothing but a place, and a script that fills it with what it fetches.
@@ -217,6 +217,28 @@ async fn failures_are_those_of_a_fetch() {
     assert!(content(&moved).contains("äöü"));
     let small = scrape(&server, json!({"url": site.url("/"), "render": "always", "max_bytes": 500})).await;
     assert_eq!(small["error"]["code"], "body_too_large", "{small}");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_page_over_https_is_the_browsers_to_verify() {
+    let (site, pin) = Site::secure().await;
+    site.page("/", Answer::html(SHELL));
+    site.page("/api", Answer::text(API).utf8());
+    let (_directory, browser) = trusting_browser(&pin);
+    let wires = Arc::new(Wires::default());
+    let url = format!("https://site.test:{}/", site.address.port());
+    let server = setup().flag("render_browser", browser.to_str().unwrap()).network(wires.clone(), wires).start().await;
+    let page = scrape(&server, json!({"url": url, "render": "always"})).await;
+    assert!(content(&page).contains("what it fetched: äöü"), "{page}");
+    assert_eq!(page["final_url"], format!("{url}catalogue"));
+    assert_eq!(site.hits("/api").len(), 1, "its script fetched the same way");
+    server.finish().await;
+    // Whoever does not know the key does not trust it.
+    let wires = Arc::new(Wires::default());
+    let server = setup().network(wires.clone(), wires).start().await;
+    let page = scrape(&server, json!({"url": url, "render": "always"})).await;
+    assert_eq!(page["error"]["code"], "tls_error", "{page}");
     server.finish().await;
 }
 

@@ -2,23 +2,33 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs::{self, Permissions},
+    io,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{Router, body::Body, extract::Request, response::Response, serve::Listener};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use datasonar_net::{Connection, Dial, Resolve, ResolveError, TcpDialer};
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
+use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+use ring::digest::{SHA256, digest};
+use rustls::{ServerConfig, crypto::ring::default_provider};
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::Notify,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::server::{Server, Setup};
 
@@ -88,6 +98,27 @@ impl Site {
     pub(crate) async fn at(address: &str) -> Self {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
+        Self::serve(listener, address)
+    }
+
+    /// A site over HTTPS, and what tells its key from all others: `site.test` is its name.
+    pub(crate) async fn secure() -> (Self, String) {
+        let listener = TcpListener::bind(("127.0.0.2", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["site.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+            .unwrap();
+        let pin = digest(&SHA256, &key.subject_public_key_info());
+        let listener = Secure { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        (Self::serve(listener, address), BASE64_STANDARD.encode(pin))
+    }
+
+    fn serve(listener: impl Listener<Addr = SocketAddr>, address: SocketAddr) -> Self {
         let (pages, hits) = (Arc::<Mutex<HashMap<String, Answer>>>::default(), Arc::<Mutex<Vec<Hit>>>::default());
         let (of_router, noted) = (pages.clone(), hits.clone());
         let router = Router::new().fallback(move |request: Request| {
@@ -112,6 +143,45 @@ impl Site {
     pub(crate) fn hits(&self, path: &str) -> Vec<Hit> {
         self.hits.lock().iter().filter(|hit| hit.path == path).cloned().collect()
     }
+}
+
+/// Connections that are secure from their beginning.
+struct Secure {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for Secure {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            // Whoever does not trust it goes away.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// The browser that is installed, told to trust a key: a program in a directory that anybody may read.
+pub(crate) fn trusting_browser(pin: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("browser");
+    let text = format!(
+        "#!/bin/sh\nfor name in chromium chromium-browser google-chrome google-chrome-stable chrome; do\n    \
+         program=$(command -v $name) && exec \"$program\" --ignore-certificate-errors-spki-list={pin} \"$@\"\ndone\n"
+    );
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    (directory, program)
 }
 
 async fn respond(answer: Option<Answer>) -> Response {
