@@ -135,6 +135,14 @@ fn tables_without_a_word_are_none() {
     );
 }
 
+#[test]
+fn a_footnote_without_a_word_takes_no_number_from_its_list() {
+    // Found by libFuzzer: the list had counted no item that could be taken back.
+    assert_eq!(markdown("<sup><a href=#n2><ol><li id=n2><a>"), "[^1]\n");
+    let list = "<p>x<sup><a href=#n>1</a></sup></p><ol start=3><li>three</li><li id=n></li><li>four</li></ol>";
+    assert_eq!(markdown(list), "x[^1]\n\n3. three\n4. four\n");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -61,13 +61,23 @@ enum Undo {
     Block(u8),
     Mark,
     Heading,
-    Indent { len: usize, item: bool },
+    Indent { len: usize, of: Indented },
     List,
     Table,
     Row,
     Cell { span: u32 },
     Quote,
     Ruby,
+}
+
+/// What is indented.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Indented {
+    /// An item that its list has counted.
+    Item,
+    /// A footnote, which has a number of its own.
+    Note,
+    Quote,
 }
 
 /// An open list.
@@ -289,21 +299,21 @@ impl<'a> Writer<'a> {
                     self.heading = 0;
                     self.block(2);
                 }
-                Undo::Indent { len, item } => {
+                Undo::Indent { len, of } => {
                     self.prefix.truncate(len);
                     self.quoted_from = self.quoted_from.filter(|from| *from < len);
                     self.indents -= 1;
                     let pending = self.bullets.len();
                     self.bullets.retain(|(at, _)| *at < len);
                     // An item without a word is not written, and has no number.
-                    if item
+                    if of == Indented::Item
                         && self.bullets.len() < pending
                         && let Some(list) = self.lists.last_mut()
                     {
                         list.items -= 1;
                         list.next = list.next.map(|number| number.saturating_sub(1));
                     }
-                    self.block(if item { 1 } else { 2 });
+                    self.block(if of == Indented::Quote { 2 } else { 1 });
                 }
                 Undo::List => {
                     if let Some(list) = self.lists.pop().filter(|list| list.items > 0) {
@@ -388,7 +398,7 @@ impl<'a> Writer<'a> {
             Some(List { other: true, .. }) if self.markdown => "* ".to_owned(),
             _ => "- ".to_owned(),
         };
-        self.indent(id, &" ".repeat(marker.len()), true);
+        self.indent(id, &" ".repeat(marker.len()), Indented::Item);
         let at = self.prefix.len() - marker.len();
         let done = if self.markdown { task(self.page.dom, id) } else { None };
         let marker = match done {
@@ -418,11 +428,11 @@ impl<'a> Writer<'a> {
         self.block(2);
         // The empty line before it is not part of it.
         self.quoted_from = self.quoted_from.or(Some(self.prefix.len()));
-        self.indent(id, "> ", false);
+        self.indent(id, "> ", Indented::Quote);
     }
 
-    fn indent(&mut self, id: NodeId, indent: &str, item: bool) {
-        self.undo.push((id, Undo::Indent { len: self.prefix.len(), item }));
+    fn indent(&mut self, id: NodeId, indent: &str, of: Indented) {
+        self.undo.push((id, Undo::Indent { len: self.prefix.len(), of }));
         self.prefix.push_str(indent);
         self.indents += 1;
     }

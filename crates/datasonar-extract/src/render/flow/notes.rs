@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Writer;
+use super::{Indented, Writer};
 use crate::{
     ExtractError,
     budget::Budget,
@@ -107,7 +107,7 @@ impl Writer<'_> {
         let is_free = self.single_line == 0 && self.indents == 0;
         let Some(label) = self.notes.labels.get(&id).copied().filter(|_| is_free) else { return false };
         self.block(2);
-        self.indent(id, "    ", true);
+        self.indent(id, "    ", Indented::Note);
         let marker = if self.markdown { format!("[^{label}]: ") } else { format!("[{label}] ") };
         self.bullets.push((self.prefix.len() - 4, marker));
         true
