@@ -10,7 +10,7 @@ mod reread;
 
 use std::{
     fs,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
     path::Path,
 };
 
@@ -145,15 +145,44 @@ fn setting(name: &str, or: u64) -> u64 {
     std::env::var(name).ok().map_or(or, |value| value.parse().unwrap())
 }
 
-/// Runs a check; a panic is told with what repeats it.
-fn reported(seed: u64, what: &str, input: &[u8], check: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
-        let kept = std::env::temp_dir().join(format!("fuzz-{what}-{seed}"));
-        fs::write(&kept, input).unwrap();
-        let _ =
-            std::panic::catch_unwind(|| panic!("{what} fails with FUZZ_SEED={seed}; its input is {}", kept.display()));
-        resume_unwind(panic);
+/// Runs a check; a failure is told with what repeats it, and with the least of the input that still fails.
+fn reported(seed: u64, what: &str, input: Vec<u8>, check: impl Fn(&[u8])) {
+    let fails = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| check(input))).is_err();
+    if !fails(&input) {
+        return;
     }
+    let hook = take_hook();
+    set_hook(Box::new(|_| {}));
+    let least = least(input, fails);
+    set_hook(hook);
+    let kept = std::env::temp_dir().join(format!("fuzz-{what}-{seed}"));
+    fs::write(&kept, &least).unwrap();
+    eprintln!("{what} fails with FUZZ_SEED={seed}; the least of its input is {}:", kept.display());
+    eprintln!("{}", String::from_utf8_lossy(&least));
+    check(&least);
+    panic!("{what} fails, but not each time");
+}
+
+/// What is left of an input when nothing more can be taken out of it, in ever smaller pieces, without its passing.
+fn least(mut input: Vec<u8>, fails: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut piece = input.len().next_power_of_two() / 2;
+    while piece > 0 {
+        let mut at = 0;
+        let before = input.len();
+        while at < input.len() {
+            let mut without = input.clone();
+            without.drain(at..(at + piece).min(input.len()));
+            if fails(&without) {
+                input = without;
+            } else {
+                at += piece;
+            }
+        }
+        if input.len() == before || piece > 1 {
+            piece /= 2;
+        }
+    }
+    input
 }
 
 #[test]
@@ -164,7 +193,7 @@ fn every_target_holds_for_changed_documents() {
     for _ in 0..setting("FUZZ_ROUNDS", ROUNDS) {
         for (name, target) in fuzzing::TARGETS {
             let input = mutated(&seeds, &mut numbers);
-            reported(seed, name, &input, || target(&input));
+            reported(seed, name, input, target);
         }
     }
 }
@@ -177,8 +206,8 @@ fn changed_pages_read_back_as_they_were_meant() {
     let mut numbers = Numbers(seed);
     for _ in 0..setting("FUZZ_ROUNDS", ROUNDS) * 4 {
         let input = mutated(&seeds, &mut numbers);
-        let document = Document { url: &url, content_type: Some("text/html; charset=utf-8"), body: &input };
-        reported(seed, "reread", &input, || {
+        reported(seed, "reread", input, |input| {
+            let document = Document { url: &url, content_type: Some("text/html; charset=utf-8"), body: input };
             let options = Options::new(vec![Format::Text], false, &[], &[]).unwrap();
             if extract(&document, &options, &|| false).is_ok()
                 && let Err(difference) = reread::check(&document, false)

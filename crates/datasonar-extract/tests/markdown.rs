@@ -136,11 +136,39 @@ fn tables_without_a_word_are_none() {
 }
 
 #[test]
-fn a_footnote_without_a_word_takes_no_number_from_its_list() {
+fn a_footnote_without_a_word_is_none() {
     // Found by libFuzzer: the list had counted no item that could be taken back.
-    assert_eq!(markdown("<sup><a href=#n2><ol><li id=n2><a>"), "[^1]\n");
+    assert_eq!(markdown("<sup><a href=#n2><ol><li id=n2><a>"), "");
     let list = "<p>x<sup><a href=#n>1</a></sup></p><ol start=3><li>three</li><li id=n></li><li>four</li></ol>";
-    assert_eq!(markdown(list), "x[^1]\n\n3. three\n4. four\n");
+    assert_eq!(markdown(list), "x1\n\n3. three\n4. four\n");
+}
+
+#[test]
+fn what_stands_between_items_is_part_of_the_list() {
+    let nested = "<ol><li>one</li><ol start=2><li>two</li></ol><li>three</li></ol>";
+    assert_eq!(markdown(nested), "1. one\n\n   2. two\n2. three\n");
+    assert_eq!(markdown("<ul><li>a</li><ul><li>b</li></ul><li>c</li></ul>"), "- a\n  - b\n- c\n");
+    assert_eq!(
+        markdown("<ul>a <b>b</b> c<li>d</li><p>e</p><h2>f</h2><li>g</li></ul>"),
+        "- a **b** c\n- d\n- e\n\n## f\n- g\n"
+    );
+}
+
+#[test]
+fn columns_below_a_cell_that_spans_rows_are_counted() {
+    let table = "<table><tr><th rowspan=2>a</th><th>b</th></tr><tr><td>c</td><td>d</td></tr></table>";
+    assert_eq!(markdown(table), "| a | b | |\n| --- | --- | --- |\n| | c | d |\n");
+    let caption = "<table><caption><h3>Title</h3><p>More</p></caption><tr><td>a</td><td>b</td></tr></table>";
+    assert_eq!(markdown(caption), "Title More\n\n| a | b |\n| --- | --- |\n");
+}
+
+#[test]
+fn a_formula_that_nobody_could_read_is_none() {
+    assert_eq!(
+        markdown("<p>x <img class=tex alt='\\frac{1' src=/f.png>"),
+        "x ![\\frac{1](https://example.com/f.png)\n"
+    );
+    assert_eq!(markdown("<p>x <img class=tex alt='\\frac{1}{2}' src=/f.png>"), "x $\\frac{1}{2}$\n");
 }
 
 proptest! {

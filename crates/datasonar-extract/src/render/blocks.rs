@@ -61,6 +61,8 @@ enum Kind {
     },
     /// Text alone.
     Cell,
+    /// Text alone.
+    Caption,
 }
 
 struct Writer<'a> {
@@ -106,7 +108,7 @@ impl Writer<'_> {
 
     /// Whether text must stay in one piece here.
     fn is_line(&self) -> bool {
-        self.heading.is_some() || matches!(self.open.last(), Some(Frame { kind: Kind::Cell, .. }))
+        self.heading.is_some() || matches!(self.open.last(), Some(Frame { kind: Kind::Cell | Kind::Caption, .. }))
     }
 
     /// Begins a node; answers whether its children are to be looked at.
@@ -117,6 +119,9 @@ impl Writer<'_> {
             self.text.push(' ');
         }
         let is_free = !self.is_line() && self.open.len() < MAX_DEPTH;
+        if tag == Tag::Script && self.in_table() {
+            return Ok(false);
+        }
         if let Some(formula) = formula(&self.page, id, budget)? {
             let stands = formula.is_block && is_free;
             if stands {
@@ -180,10 +185,8 @@ impl Writer<'_> {
                     rows.push(Vec::new());
                 }
             }
-            Tag::Td | Tag::Th if self.in_table() => {
-                self.flush();
-                self.open.push(Frame { id, kind: Kind::Cell, blocks: Vec::new() });
-            }
+            Tag::Td | Tag::Th if self.in_table() => self.begin(id, Kind::Cell),
+            Tag::Caption if self.in_table() => self.begin(id, Kind::Caption),
             _ => match tag.heading_level() {
                 Some(level) if !self.is_line() => {
                     self.flush();
@@ -206,6 +209,7 @@ impl Writer<'_> {
             self.text.truncate(self.text.trim_end().len());
             self.text.push(')');
         } else if tag == Tag::Q {
+            self.text.truncate(self.text.trim_end().len());
             self.text.push('\u{201d}');
         } else if self.heading.is_some_and(|(heading, _)| heading == id) {
             let (_, level) = self.heading.take().unwrap_or((id, 1));
@@ -237,10 +241,15 @@ impl Writer<'_> {
             }
             return;
         }
+        if let Some(Frame { kind: Kind::Caption, .. }) = self.open.last() {
+            // What is said in a table and outside of its cells is its caption.
+            self.open.pop();
+            return self.flush();
+        }
         self.flush();
         let Some(Frame { kind, blocks, .. }) = self.open.pop() else { return };
         match kind {
-            Kind::Page | Kind::Cell => {}
+            Kind::Page | Kind::Cell | Kind::Caption => {}
             Kind::List { ordered } => {
                 if !blocks.is_empty() {
                     self.add(json!({"type": "list", "ordered": ordered, "items": blocks}));

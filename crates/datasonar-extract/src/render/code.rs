@@ -9,6 +9,8 @@ use crate::{
 use super::{
     Page,
     beside::{numbers_lines, stands_apart},
+    flow::notes::{Notes, leads_back},
+    math::is_made_of_formula,
 };
 
 /// Code in a line that is longer than this is none, in bytes.
@@ -40,7 +42,12 @@ pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
 }
 
 /// The text of code that stands in a line; none if there is more in it than text.
-pub(super) fn code_in_line(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<Option<String>, ExtractError> {
+pub(super) fn code_in_line(
+    page: &Page<'_>,
+    notes: &Notes,
+    root: NodeId,
+    budget: &Budget<'_>,
+) -> Result<Option<String>, ExtractError> {
     let dom = page.dom;
     let mut text = String::new();
     let mut next = Some(root);
@@ -49,8 +56,12 @@ pub(super) fn code_in_line(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
         let removed = page.selection.is_removed(id);
         if !removed {
             let tag = dom.tag(id);
-            let is_more =
-                tag.is_block() || matches!(tag, Tag::Img | Tag::Math | Tag::Script | Tag::Rt | Tag::Q | Tag::Sup);
+            let is_more = match tag {
+                Tag::Img | Tag::Math | Tag::Script | Tag::Rt | Tag::Rp | Tag::Q | Tag::Sup => true,
+                Tag::A => leads_back(dom, id) || notes.label(id).is_some(),
+                Tag::Span => numbers_lines(dom, id) || is_made_of_formula(dom, id),
+                tag => tag.is_block(),
+            };
             if is_more || text.len() > MAX_LINE {
                 return Ok(None);
             }

@@ -114,10 +114,18 @@ fn escape_line_start(word: &str, out: &mut String) -> bool {
     false
 }
 
+/// Longer than the name of any character.
+const NAME: usize = 40;
+
 /// Appends the destination of a Markdown link.
 pub(super) fn markdown_url(url: &str, out: &mut String) {
-    for character in url.chars() {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'#';
+    for (at, character) in url.char_indices() {
         match character {
+            // With what follows, it would be read as a character's name.
+            '&' if url.as_bytes()[at + 1..].iter().take(NAME).find(|byte| !is_name(byte)) == Some(&b';') => {
+                out.push_str("&amp;");
+            }
             '(' => out.push_str("%28"),
             ')' => out.push_str("%29"),
             '<' => out.push_str("%3C"),

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     ExtractError,
     budget::Budget,
-    dom::{NodeId, Tag},
+    dom::{NONE, NodeId, Tag},
     text::{is_space, is_unseen},
 };
 
@@ -66,6 +66,7 @@ enum Undo {
     Table,
     Row,
     Cell { span: u32 },
+    Caption,
     Quote,
     Ruby,
 }
@@ -75,8 +76,8 @@ enum Undo {
 enum Indented {
     /// An item that its list has counted.
     Item,
-    /// A footnote, which has a number of its own.
-    Note,
+    /// A footnote, which has a number of its own, or a list that stands between items.
+    Part,
     Quote,
 }
 
@@ -89,6 +90,8 @@ struct List {
     other: bool,
     /// Items begun.
     items: u32,
+    /// How far the last item's text is indented.
+    width: usize,
 }
 
 struct Writer<'a> {
@@ -177,7 +180,7 @@ impl<'a> Writer<'a> {
             budget.spend(dom.text(id).len())?;
             let descend = !self.page.selection.is_removed(id) && self.enter(id, budget)?;
             let first = dom.node(id).first;
-            if descend && first != crate::dom::NONE {
+            if descend && first != NONE {
                 id = first;
                 continue;
             }
@@ -187,7 +190,7 @@ impl<'a> Writer<'a> {
                     return Ok(());
                 }
                 let node = dom.node(id);
-                if node.next != crate::dom::NONE {
+                if node.next != NONE {
                     id = node.next;
                     break;
                 }
@@ -200,6 +203,9 @@ impl<'a> Writer<'a> {
     fn enter(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<bool, ExtractError> {
         let dom = self.page.dom;
         let tag = dom.tag(id);
+        if !self.lists.is_empty() {
+            self.stray(id, tag);
+        }
         self.space |= stands_apart(dom, id);
         match tag {
             Tag::Text => self.text(dom.text(id)),
@@ -231,7 +237,7 @@ impl<'a> Writer<'a> {
                 return Ok(false);
             }
             Tag::Code | Tag::Kbd | Tag::Samp | Tag::Tt if self.markdown => {
-                if let Some(text) = code_in_line(&self.page, id, budget)? {
+                if let Some(text) = code_in_line(&self.page, &self.notes, id, budget)? {
                     self.code(&text);
                     return Ok(false);
                 }
@@ -242,6 +248,8 @@ impl<'a> Writer<'a> {
             Tag::A if leads_back(dom, id) || self.note_call(id) => return Ok(false),
             Tag::A => return Ok(!self.link(id)),
             Tag::Math => return Ok(!self.formula(id, budget)?),
+            // Between the cells of a table it has no place.
+            Tag::Script if self.table.is_some() && self.single_line == 0 => return Ok(false),
             Tag::Script => {
                 self.formula(id, budget)?;
                 return Ok(false);
@@ -263,7 +271,7 @@ impl<'a> Writer<'a> {
                 self.enter_block(id, 2);
                 self.mark(id, "**");
             }
-            Tag::Table | Tag::Tr | Tag::Td | Tag::Th => self.table_part(id, tag),
+            Tag::Table | Tag::Caption | Tag::Tr | Tag::Td | Tag::Th => self.table_part(id, tag),
             // A list of terms that explains none of them is a list.
             Tag::Dl if dom.children(id).all(|child| matches!(dom.tag(child), Tag::Text | Tag::Dt)) => {
                 self.list(id, tag);
@@ -318,6 +326,10 @@ impl<'a> Writer<'a> {
                 Undo::List => {
                     if let Some(list) = self.lists.pop().filter(|list| list.items > 0) {
                         self.ended = Some((list, self.out.len(), self.prefix.len()));
+                        // The list around it begins after it, and must be told apart.
+                        if let Some(outer) = self.lists.last_mut().filter(|outer| outer.items == 0) {
+                            outer.other = !list.other;
+                        }
                     }
                     self.block(if self.markdown || self.lists.is_empty() { 2 } else { 1 });
                 }
@@ -326,6 +338,10 @@ impl<'a> Writer<'a> {
                     self.block(2);
                 }
                 Undo::Row => self.end_row(),
+                Undo::Caption => {
+                    self.single_line -= 1;
+                    self.block(2);
+                }
                 Undo::Cell { span } => self.end_cell(span),
                 Undo::Ruby => {
                     self.space = false;
@@ -368,15 +384,63 @@ impl<'a> Writer<'a> {
 
     fn list(&mut self, id: NodeId, tag: Tag) {
         let is_nested = !self.lists.is_empty() && self.page.dom.tag(self.page.dom.node(id).parent) == Tag::Li;
-        self.block(if is_nested { 1 } else { 2 });
         let start = self.page.dom.attr(id, "start").and_then(|start| start.trim().parse().ok()).unwrap_or(1);
         let next = (tag == Tag::Ol).then_some(start);
+        // A list that begins with another number than one does not end a paragraph (CommonMark 5.3).
+        let needs_line = self.markdown && next.is_some_and(|next| next != 1);
+        // One that stands between items belongs to the item before it, as word processors have it.
+        let between = self.is_between_items();
+        let width = self.lists.last().filter(|list| between && list.items > 0).map_or(0, |list| list.width);
+        let is_nested = is_nested || width > 0;
+        self.block(if is_nested && !needs_line { 1 } else { 2 });
         let other = self.ended.is_some_and(|(ended, written, indent)| {
             let follows = written == self.out.len() && indent == self.prefix.len() && self.bullets.is_empty();
             follows && ended.next.is_some() == next.is_some() && !ended.other
         });
-        self.lists.push(List { next, other, items: 0 });
+        self.lists.push(List { next, other, items: 0, width: 0 });
         self.undo.push((id, Undo::List));
+        if width > 0 && self.indents < MAX_INDENTS {
+            self.indent(id, &" ".repeat(width), Indented::Part);
+        }
+    }
+
+    /// Whether what is written next would stand in a list and in none of its items.
+    fn is_between_items(&self) -> bool {
+        let around = self.undo.iter().rev().find(|(_, undo)| !matches!(undo, Undo::Block(_) | Undo::Mark));
+        self.single_line == 0
+            && around.is_some_and(|(id, undo)| match undo {
+                Undo::List => true,
+                Undo::Indent { of: Indented::Part, .. } => self.page.dom.tag(*id) != Tag::Li,
+                _ => false,
+            })
+    }
+
+    /// Begins an item for what stands between items: text, with whatever stands in its line, or a paragraph.
+    fn stray(&mut self, id: NodeId, tag: Tag) {
+        const LOOK: usize = 50;
+        let dom = self.page.dom;
+        let fits = |id: NodeId| match dom.tag(id) {
+            Tag::Li | Tag::Dt | Tag::Dd | Tag::Script | Tag::Br | Tag::Hr => false,
+            tag => !tag.is_block() && !dom.descendants(id).take(LOOK).any(|id| dom.tag(id).is_block()),
+        };
+        if tag == Tag::Text && dom.text(id).chars().all(is_space) || !self.is_between_items() {
+            return;
+        }
+        let is_paragraph = matches!(tag, Tag::P | Tag::Div) && dom.children(id).take(LOOK).all(fits);
+        if !is_paragraph && !fits(id) {
+            let passes =
+                matches!(tag, Tag::Li | Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir | Tag::Div | Tag::Section | Tag::Nav);
+            // What is no item ends the one before.
+            if let Some(list) = self.lists.last_mut().filter(|_| tag.is_block() && !passes) {
+                list.width = 0;
+            }
+            return;
+        }
+        let mut last = id;
+        while !is_paragraph && dom.node(last).next != NONE && fits(dom.node(last).next) {
+            last = dom.node(last).next;
+        }
+        self.item(last);
     }
 
     fn item(&mut self, id: NodeId) {
@@ -398,6 +462,9 @@ impl<'a> Writer<'a> {
             Some(List { other: true, .. }) if self.markdown => "* ".to_owned(),
             _ => "- ".to_owned(),
         };
+        if let Some(list) = self.lists.last_mut() {
+            list.width = marker.len();
+        }
         self.indent(id, &" ".repeat(marker.len()), Indented::Item);
         let at = self.prefix.len() - marker.len();
         let done = if self.markdown { task(self.page.dom, id) } else { None };
@@ -422,10 +489,14 @@ impl<'a> Writer<'a> {
     }
 
     fn quote(&mut self, id: NodeId) {
-        if self.single_line > 0 || self.indents >= MAX_INDENTS || !self.markdown {
+        if self.single_line > 0 || self.indents >= MAX_INDENTS {
             return self.enter_block(id, 2);
         }
         self.block(2);
+        if !self.markdown {
+            // It counts as one, so that items have markers in both styles or in none.
+            return self.indent(id, "", Indented::Quote);
+        }
         // The empty line before it is not part of it.
         self.quoted_from = self.quoted_from.or(Some(self.prefix.len()));
         self.indent(id, "> ", Indented::Quote);

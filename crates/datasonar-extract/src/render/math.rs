@@ -38,7 +38,24 @@ fn is_picture(dom: &Dom<'_>, id: NodeId) -> bool {
     dom.attr(id, "class").is_some_and(is_named) && dom.attr(id, "alt").is_some_and(|alt| !alt.trim().is_empty())
 }
 
-/// The formula that an element stands for; none if its TeX is not there.
+/// Whether each brace has its other one: without it, nobody reads a formula.
+fn is_balanced(tex: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut escaped = false;
+    for byte in tex.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => depth += 1,
+            b'}' if depth == 0 => return false,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    depth == 0
+}
+
+/// The formula that an element stands for; none if its TeX is not there, or is broken.
 pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Result<Option<Formula>, ExtractError> {
     let dom = page.dom;
     if !is_formula(dom, id) {
@@ -76,6 +93,9 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
     let bare = bare.unwrap_or(&tex);
     let styled = bare.strip_prefix("{\\displaystyle").and_then(|inner| inner.strip_suffix('}')).map(str::trim);
     let tex = styled.filter(|inner| !inner.is_empty()).unwrap_or(bare);
+    if !is_balanced(tex) {
+        return Ok(None);
+    }
     // A dollar sign would end it, a backslash at the end would keep it from ending.
     let mut written = String::with_capacity(tex.len());
     for character in tex.chars() {

@@ -9,7 +9,7 @@ use crate::{
     text::is_space,
 };
 
-use super::Page;
+use super::{Page, math::formula};
 
 /// Columns of a table that is written as one, at most.
 const MAX_COLUMNS: u32 = 100;
@@ -19,12 +19,51 @@ pub(super) const MAX_SPAN: usize = 20;
 /// The tables that hold data, with the number of their columns.
 pub(super) struct DataTables(HashMap<NodeId, u32>);
 
+/// Where the cells of a table stand, as HTML places them: a cell that spans rows takes its columns from the rows below.
+#[derive(Debug, Default)]
+pub(super) struct Grid {
+    /// The next cell's column.
+    at: u32,
+    /// By column: rows that are still taken by a cell above, the current one among them.
+    taken: Vec<u32>,
+}
+
+impl Grid {
+    /// How many places of the row are behind: cells, and what cells above take.
+    pub(super) fn at(&self) -> u32 {
+        self.at
+    }
+
+    /// Passes the next place if a cell above takes it; answers whether one does.
+    pub(super) fn skip(&mut self) -> bool {
+        let is_taken = self.taken.get(self.at as usize).is_some_and(|rows| *rows > 0);
+        self.at += u32::from(is_taken);
+        is_taken
+    }
+
+    /// Puts a cell into the next place.
+    pub(super) fn put(&mut self, columns: u32, rows: u32) {
+        let (from, to) = (self.at as usize, (self.at + columns) as usize);
+        if rows > 1 && to <= MAX_COLUMNS as usize {
+            self.taken.resize(self.taken.len().max(to), 0);
+            self.taken[from..to].fill(rows);
+        }
+        self.at += columns;
+    }
+
+    /// Ends the row.
+    pub(super) fn end_row(&mut self) {
+        self.taken.iter_mut().for_each(|rows| *rows = rows.saturating_sub(1));
+        self.at = 0;
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     id: NodeId,
     rows: u32,
-    cells: u32,
     columns: u32,
+    grid: Grid,
     arranges: bool,
     /// Whether any cell has words or a formula; pictures alone are arranged.
     has_words: bool,
@@ -43,7 +82,13 @@ impl DataTables {
                 let tag = dom.tag(id);
                 // What a caption says is in no cell.
                 let passed = page.selection.is_removed(id) || tag == Tag::Caption;
-                if !passed {
+                if tag == Tag::Caption {
+                    close(dom, &mut open, id, &mut data);
+                    // One in the middle would cut it in two.
+                    if let Some(table) = open.last_mut() {
+                        table.arranges |= table.rows > 0;
+                    }
+                } else if !passed {
                     match tag {
                         Tag::Table => {
                             close(dom, &mut open, id, &mut data);
@@ -57,13 +102,14 @@ impl DataTables {
                             close(dom, &mut open, id, &mut data);
                             if let Some(table) = open.last_mut() {
                                 table.rows += 1;
-                                table.cells = 0;
+                                table.grid.end_row();
                             }
                         }
                         Tag::Td | Tag::Th => {
                             if let Some(table) = open.last_mut() {
-                                table.cells += span(dom.attr(id, "colspan"));
-                                table.columns = table.columns.max(table.cells);
+                                while table.grid.skip() {}
+                                table.grid.put(span(dom.attr(id, "colspan")), rows_spanned(dom.attr(id, "rowspan")));
+                                table.columns = table.columns.max(table.grid.at());
                             }
                         }
                         Tag::H1 | Tag::H2 | Tag::Pre | Tag::Form | Tag::Article | Tag::Section => {
@@ -72,9 +118,9 @@ impl DataTables {
                                 table.arranges = true;
                             }
                         }
-                        Tag::Text | Tag::Math | Tag::Script
+                        Tag::Text | Tag::Math | Tag::Script | Tag::Img
                             if open.last().is_some_and(|table| !table.has_words)
-                                && (tag != Tag::Text || !dom.text(id).chars().all(is_space)) =>
+                                && (!dom.text(id).chars().all(is_space) || formula(page, id, budget)?.is_some()) =>
                         {
                             close(dom, &mut open, id, &mut data);
                             if let Some(table) = open.last_mut() {

@@ -11,7 +11,7 @@ use crate::{
         code::{language, longest_ticks, preformatted},
         escape::{markdown_url, markdown_word},
     },
-    text::{collapse, is_space},
+    text::{collapse, is_space, is_unseen},
 };
 
 /// The most bytes of code that are written anew for the sake of a piece that comes right behind: many pieces would cost the square of
@@ -69,13 +69,17 @@ impl Writer<'_> {
     }
 
     pub(super) fn code(&mut self, text: &str) {
-        let spaced = text.starts_with(is_space);
+        let begins = text.len() - text.trim_start_matches(is_space).len();
+        let ends = text.trim_end_matches(is_space).len();
+        let parts = |part: &str| part.chars().any(|character| !is_unseen(character));
+        self.space |= parts(&text[..begins]);
+        let ends_in_space = parts(&text[ends..]);
         let text = collapse(text);
         if text.is_empty() {
-            self.space |= spaced;
             return;
         }
         self.begin_word();
+        self.space |= ends_in_space;
         let text = if self.in_cell { text.replace('|', "\\|") } else { text };
         // Two pieces of code side by side would be read as one, and are.
         if let Some(last) = self.code.filter(|last| last.end == self.out.len()) {

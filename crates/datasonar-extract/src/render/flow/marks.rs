@@ -127,6 +127,9 @@ impl Writer<'_> {
 
     pub(super) fn open_marks(&mut self) {
         let word = self.next.take();
+        // Signs beside a letter or within punctuation are read as an end first, if there is something for them to end.
+        let open = |sign: char| self.marks.iter().any(|mark| mark.state == State::Open && mark.open.starts_with(sign));
+        let (stars, tildes) = (open('*'), open('~'));
         let mut pending = self.marks.iter_mut().filter(|mark| mark.state == State::Pending).peekable();
         while let Some(mark) = pending.next() {
             let last = self.out.chars().next_back();
@@ -142,7 +145,11 @@ impl Writer<'_> {
                 let outside = last.is_none_or(|last| last.is_whitespace() || last.is_ascii_punctuation());
                 // Signs that end emphasis, or mean themselves, must not be read together with these.
                 let joins = last == sign && !begins || word.is_some_and(|word| matches!(word, '*' | '_' | '~' | '\\'));
-                if joins || !(inside || outside) {
+                let may_end = last.is_some_and(|last| {
+                    !last.is_whitespace() && !(last.is_ascii_punctuation() && word.is_some_and(char::is_alphanumeric))
+                });
+                let ends = may_end && !begins && if sign == Some('*') { stars } else { tildes };
+                if joins || ends || !(inside || outside) {
                     mark.state = State::Done;
                     continue;
                 }

@@ -12,6 +12,7 @@ use crate::{
         beside::is_remark,
         math::{Formula, formula, is_formula},
     },
+    text::is_space,
 };
 
 /// Footnotes of one page, at most.
@@ -46,7 +47,9 @@ impl Notes {
                         Tag::Math | Tag::Script | Tag::Img => math |= is_formula(dom, id),
                         Tag::A => calls.extend(called(dom, id).map(|target| (id, target))),
                         Tag::Li => {
-                            if let Some(name) = dom.attr(id, "id").filter(|_| stands_by_itself(dom, id)) {
+                            if let Some(name) =
+                                dom.attr(id, "id").filter(|_| stands_by_itself(dom, id) && has_words(page, id))
+                            {
                                 items.entry(name).or_insert(id);
                             }
                         }
@@ -59,7 +62,10 @@ impl Notes {
         let mut notes = Self { math, ..Self::default() };
         let mut count = 0;
         for (call, target) in calls {
-            if let Some(&item) = items.get(target) {
+            // A link that its own footnote is in says more than a number.
+            if let Some(&item) = items.get(target)
+                && !dom.ancestors(item).any(|around| around == call)
+            {
                 let label = *notes.labels.entry(item).or_insert_with(|| {
                     count += 1;
                     count
@@ -71,14 +77,32 @@ impl Notes {
     }
 }
 
-/// Whether an item is in no other list, quote or table.
+/// Whether an item is in one list at most, and in no quote or table.
 fn stands_by_itself(dom: &Dom<'_>, id: NodeId) -> bool {
-    let holds = |id: NodeId| {
-        matches!(dom.tag(id), Tag::Li | Tag::Blockquote | Tag::Td | Tag::Th | Tag::Dt | Tag::Pre | Tag::Code)
-            || dom.tag(id).is_heading()
-            || is_remark(dom, id)
-    };
-    !dom.ancestors(id).take(64).any(holds)
+    let mut lists = 0;
+    !dom.ancestors(id).any(|id| match dom.tag(id) {
+        Tag::Li | Tag::Blockquote | Tag::Td | Tag::Th | Tag::Dt | Tag::Pre | Tag::Code => true,
+        Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir => {
+            lists += 1;
+            lists > 1
+        }
+        tag => tag.is_heading() || is_remark(dom, id),
+    })
+}
+
+/// Whether an item says anything, apart from where it was called: what calls an empty one is just a link. Items that stand by themselves are in
+/// none other, so that each node is looked at once.
+fn has_words(page: &Page<'_>, item: NodeId) -> bool {
+    let dom = page.dom;
+    let mut next = Some(item);
+    while let Some(id) = next {
+        let passed = page.selection.is_removed(id) || dom.tag(id) == Tag::A && leads_back(dom, id);
+        if !passed && !dom.text(id).chars().all(is_space) {
+            return true;
+        }
+        next = dom.following(item, id, passed);
+    }
+    false
 }
 
 /// The name of the footnote that a link calls.
@@ -107,7 +131,7 @@ impl Writer<'_> {
         let is_free = self.single_line == 0 && self.indents == 0;
         let Some(label) = self.notes.labels.get(&id).copied().filter(|_| is_free) else { return false };
         self.block(2);
-        self.indent(id, "    ", Indented::Note);
+        self.indent(id, "    ", Indented::Part);
         let marker = if self.markdown { format!("[^{label}]: ") } else { format!("[{label}] ") };
         self.bullets.push((self.prefix.len() - 4, marker));
         true

@@ -3,7 +3,7 @@
 use super::{Undo, Writer};
 use crate::{
     dom::{NodeId, Tag},
-    render::tables::{rows_spanned, span},
+    render::tables::{Grid, rows_spanned, span},
 };
 
 /// The table being written.
@@ -11,10 +11,7 @@ use crate::{
 pub(super) struct Open {
     rows: u32,
     columns: u32,
-    /// The next cell's column.
-    at: u32,
-    /// By column: rows that are still taken by a cell above.
-    taken: Vec<u32>,
+    grid: Grid,
 }
 
 impl Writer<'_> {
@@ -24,7 +21,7 @@ impl Writer<'_> {
                 self.block(2);
                 let columns = if self.single_line == 0 { self.tables.columns(id) } else { None };
                 if let Some(columns) = columns {
-                    self.table = Some(Open { columns, taken: vec![0; columns as usize], ..Open::default() });
+                    self.table = Some(Open { columns, ..Open::default() });
                     self.undo.push((id, Undo::Table));
                 } else {
                     self.undo.push((id, Undo::Block(2)));
@@ -32,12 +29,14 @@ impl Writer<'_> {
             }
             Tag::Tr if self.table.is_some() && self.single_line == 0 => {
                 self.block(1);
-                if let Some(table) = &mut self.table {
-                    table.at = 0;
-                }
                 self.undo.push((id, Undo::Row));
             }
             Tag::Td | Tag::Th if self.table.is_some() && self.single_line == 0 => self.cell(id),
+            Tag::Caption if self.table.is_some() && self.single_line == 0 => {
+                self.block(2);
+                self.single_line += 1;
+                self.undo.push((id, Undo::Caption));
+            }
             // Cells of a table that only arranges are paragraphs.
             Tag::Td | Tag::Th if self.markdown => self.enter_block(id, 2),
             _ => self.enter_block(id, 1),
@@ -53,11 +52,7 @@ impl Writer<'_> {
         let span = span(dom.attr(id, "colspan"));
         let rows = rows_spanned(dom.attr(id, "rowspan"));
         if let Some(table) = &mut self.table {
-            let (from, to) = (table.at as usize, (table.at + span) as usize);
-            if rows > 1 {
-                table.taken.iter_mut().take(to).skip(from).for_each(|taken| *taken = rows);
-            }
-            table.at += span;
+            table.grid.put(span, rows);
         }
         self.undo.push((id, Undo::Cell { span }));
     }
@@ -76,10 +71,7 @@ impl Writer<'_> {
 
     /// Writes the empty places below cells that span rows.
     fn skip_taken(&mut self) {
-        while let Some(table) = &mut self.table
-            && table.taken.get(table.at as usize).is_some_and(|rows| *rows > 0)
-        {
-            table.at += 1;
+        while self.table.as_mut().is_some_and(|table| table.grid.skip()) {
             if self.markdown {
                 self.begin_cell();
             }
@@ -111,10 +103,11 @@ impl Writer<'_> {
         }
         self.tab = false;
         if let Some(table) = &mut self.table {
-            table.taken.iter_mut().for_each(|rows| *rows = rows.saturating_sub(1));
+            let at = table.grid.at();
+            table.grid.end_row();
             if self.markdown && self.line_begun && self.breaks == 0 {
                 table.rows += 1;
-                let (rows, columns, at) = (table.rows, table.columns, table.at);
+                let (rows, columns) = (table.rows, table.columns);
                 for _ in at..columns {
                     self.out.push_str(if self.out.ends_with(' ') { "|" } else { " |" });
                 }
