@@ -36,6 +36,11 @@ properties rounds="20":
         cargo test --quiet -p datasonar --lib -- retry lanes cron decide segment shell key sitemap robots_rules || exit; \
     done
 
+# One of extraction's fuzz targets by libFuzzer (needs a nightly compiler and cargo-fuzz), without a sanitizer: there is no unsafe code to watch.
+fuzz target="html" seconds="120":
+    cd crates/datasonar-extract && mkdir -p ../../target/fuzz-{{target}} && \
+        cargo +nightly fuzz run --sanitizer none {{target}} ../../target/fuzz-{{target}} -- -max_total_time={{seconds}} -max_len=60000
+
 # Accept the changed snapshots after looking at them.
 bless:
     INSTA_UPDATE=always cargo test --workspace --locked

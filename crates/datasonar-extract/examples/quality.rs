@@ -1,11 +1,12 @@
 //! How good the main content is, on pages of which it is known: word F1, by type of page; and how fast.
 //!
-//! `quality FOLDER [--half a|b] [--list] [--speed] [--judged FILE] [PAGE...]`: `FOLDER/html/ID.html.gz` are pages, `FOLDER/truth/ID.json` says of each
+//! `quality FOLDER [--half a|b] [--list] [--speed] [--reread] [--judged FILE] [PAGE...]`: `FOLDER/html/ID.html.gz` are pages, `FOLDER/truth/ID.json` says of each
 //! its `url`, its `page_type` and its `main_content`. The metric: words (`\w+`, lower case) as multisets; precision and recall
 //! against the truth; the mean over pages of F1.
 //!
 //! `--half` takes one half of the sites, so that rules can be made on one and tried on the other; `--list` prints every page,
-//! the worst first; `--speed` measures the way to markdown, with the bare parser of html5ever beside; `--judged` (with the
+//! the worst first; `--speed` measures the way to markdown, with the bare parser of html5ever beside; `--reread` reads
+//! each page's markdown with a CommonMark parser and says where it is not what the other formats say; `--judged` (with the
 //! feature `training`) takes the scores of segments from a file, made by models that have not seen the page. Named pages are shown line by line: what is
 //! missing (`-`) and what is too much (`+`), with the share of each line's words that the truth has.
 #![expect(
@@ -14,6 +15,9 @@
     clippy::disallowed_methods,
     reason = "a measuring tool prints, takes the time, and ends with what is wrong"
 )]
+
+#[path = "../tests/reread/mod.rs"]
+mod reread;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -35,6 +39,7 @@ struct Wanted {
     half: Option<String>,
     list: bool,
     speed: bool,
+    reread: bool,
     pages: Vec<String>,
     /// By page: scores of its segments and of types, made elsewhere.
     judged: HashMap<String, (Vec<f32>, [f32; 7])>,
@@ -62,7 +67,7 @@ struct Score {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().expect("usage: quality FOLDER [--half a|b] [--list] [--speed] [PAGE...]");
+    let folder = arguments.next().expect("usage: quality FOLDER [--half a|b] [--list] [--speed] [--reread] [PAGE...]");
     let folder = Path::new(&folder);
     let mut wanted = Wanted::default();
     while let Some(argument) = arguments.next() {
@@ -70,6 +75,7 @@ fn main() {
             "--half" => wanted.half = arguments.next(),
             "--list" => wanted.list = true,
             "--speed" => wanted.speed = true,
+            "--reread" => wanted.reread = true,
             "--judged" => wanted.judged = judged(&arguments.next().expect("--judged FILE")),
             _ => wanted.pages.push(argument),
         }
@@ -84,9 +90,27 @@ fn main() {
     pages.retain(|page| wanted.half.as_deref().is_none_or(|half| half == half_of(page)));
     let scores: Vec<Score> = pages.iter().map(|page| score(page, &wanted)).collect();
     report(&scores, wanted.list);
+    if wanted.reread {
+        reread(&pages);
+    }
     if wanted.speed {
         compare(&pages);
     }
+}
+
+/// Which pages' markdown, of the main content or of all, does not read back as what it was made from.
+fn reread(pages: &[Page]) {
+    let mut differ = 0;
+    for page in pages {
+        for main_content in [true, false] {
+            let document = Document { url: &page.url, content_type: Some("text/html"), body: &page.body };
+            if let Err(difference) = reread::check(&document, main_content) {
+                differ += 1;
+                println!("  {} (main content: {main_content}): {difference:.300}", page.id);
+            }
+        }
+    }
+    println!("{differ} of {} documents are not read back as they were meant", 2 * pages.len());
 }
 
 fn read(folder: &Path, id: String) -> Page {

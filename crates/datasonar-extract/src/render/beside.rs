@@ -105,7 +105,8 @@ pub(super) fn task(dom: &Dom<'_>, item: NodeId) -> Option<bool> {
     let found = dom.descendants(item).skip(1).take(4).take_while(is_blank).find(is_box)?;
     // The box stands before words.
     let behind = dom.node(found).next;
-    let says = behind != NONE && !dom.tag(behind).is_block() && !dom.text_content(behind, 64).trim().is_empty();
+    let is_line = |id: NodeId| !dom.descendants(id).take(16).any(|id| dom.tag(id).is_block());
+    let says = behind != NONE && is_line(behind) && !dom.text_content(behind, 64).trim().is_empty();
     if !says {
         return None;
     }

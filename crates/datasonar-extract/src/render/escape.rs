@@ -29,8 +29,9 @@ pub(super) fn markdown_word(word: &str, place: Place, out: &mut String) {
             '\\' => next.is_none_or(|byte| byte.is_ascii_punctuation()),
             '`' | '*' | '[' | ']' => true,
             '_' => {
-                let inside = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte >= 0x80);
-                !(at > 0 && inside(bytes.get(at - 1)) && inside(bytes.get(at + 1)))
+                // Between letters it is one of them; between anything else it may be a sign.
+                let before = word[..at].chars().next_back().is_some_and(char::is_alphanumeric);
+                !(before && word[at + 1..].starts_with(char::is_alphanumeric))
             }
             '<' => next.is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'/' | b'!' | b'?')),
             '&' => {

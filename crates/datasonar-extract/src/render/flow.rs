@@ -321,7 +321,9 @@ impl<'a> Writer<'a> {
                         list.items -= 1;
                         list.next = list.next.map(|number| number.saturating_sub(1));
                     }
-                    self.block(if of == Indented::Quote { 2 } else { 1 });
+                    // What follows an item that is in no list is not part of it.
+                    let ends = of == Indented::Quote || of == Indented::Item && self.lists.is_empty();
+                    self.block(if ends { 2 } else { 1 });
                 }
                 Undo::List => {
                     if let Some(list) = self.lists.pop().filter(|list| list.items > 0) {
@@ -404,15 +406,21 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Whether what is written next would stand in a list and in none of its items.
+    /// Whether what is written next would stand in a list and in none of its items, and could become one.
     fn is_between_items(&self) -> bool {
         let around = self.undo.iter().rev().find(|(_, undo)| !matches!(undo, Undo::Block(_) | Undo::Mark));
         self.single_line == 0
+            && self.indents < MAX_INDENTS
             && around.is_some_and(|(id, undo)| match undo {
                 Undo::List => true,
                 Undo::Indent { of: Indented::Part, .. } => self.page.dom.tag(*id) != Tag::Li,
                 _ => false,
             })
+    }
+
+    fn is_in_item(&self) -> bool {
+        let around = self.undo.iter().rev().find(|(_, undo)| !matches!(undo, Undo::Block(_) | Undo::Mark));
+        around.is_some_and(|(_, undo)| matches!(undo, Undo::Indent { of: Indented::Item, .. }))
     }
 
     /// Begins an item for what stands between items: text, with whatever stands in its line, or a paragraph.
@@ -423,7 +431,8 @@ impl<'a> Writer<'a> {
             Tag::Li | Tag::Dt | Tag::Dd | Tag::Script | Tag::Br | Tag::Hr => false,
             tag => !tag.is_block() && !dom.descendants(id).take(LOOK).any(|id| dom.tag(id).is_block()),
         };
-        if tag == Tag::Text && dom.text(id).chars().all(is_space) || !self.is_between_items() {
+        let has_words = || dom.descendants(id).take(LOOK).any(|id| !dom.text(id).chars().all(is_space));
+        if tag == Tag::Text && !has_words() || !self.is_between_items() {
             return;
         }
         let is_paragraph = matches!(tag, Tag::P | Tag::Div) && dom.children(id).take(LOOK).all(fits);
@@ -434,6 +443,10 @@ impl<'a> Writer<'a> {
             if let Some(list) = self.lists.last_mut().filter(|_| tag.is_block() && !passes) {
                 list.width = 0;
             }
+            return;
+        }
+        // A picture alone is no item.
+        if !has_words() {
             return;
         }
         let mut last = id;
@@ -452,6 +465,13 @@ impl<'a> Writer<'a> {
             // Items follow each other without an empty line, whatever ends the one before.
             self.breaks = if list.items > 0 { self.breaks.min(1) } else { self.breaks };
             list.items += 1;
+        }
+        // As with lists: within an item, only the number one ends a paragraph.
+        if self.markdown
+            && self.lists.last().is_some_and(|list| list.next.is_some_and(|next| next != 1))
+            && self.is_in_item()
+        {
+            self.block(2);
         }
         let marker = match self.lists.last_mut() {
             Some(List { next: Some(number), other, .. }) => {

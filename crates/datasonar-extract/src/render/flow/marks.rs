@@ -108,6 +108,12 @@ impl Writer<'_> {
             self.emphasis.marks.pop();
             self.opened = usize::MAX;
         }
+        // Its signs would be read together with those of the same emphasis further in.
+        for mark in self.marks.iter_mut().filter(|mark| mark.state == State::Pending) {
+            if self.emphasis.marks.iter().any(|closed| closed.sign == mark.open) {
+                mark.state = State::Done;
+            }
+        }
         let opens = self.marks.iter().find(|mark| mark.state == State::Pending);
         let next = opens.map_or(self.next, |mark| mark.open.chars().next());
         let signs: usize = self.emphasis.marks.iter().map(|closed| closed.sign.len()).sum();
@@ -134,6 +140,11 @@ impl Writer<'_> {
         while let Some(mark) = pending.next() {
             let last = self.out.chars().next_back();
             if mark.url.is_some() {
+                // Behind the call of a footnote, both would be read as one reference.
+                if last == Some(']') && !self.out.ends_with("\\]") {
+                    mark.state = State::Done;
+                    continue;
+                }
                 if last == Some('!') {
                     self.out.pop();
                     self.out.push_str("\\!");
