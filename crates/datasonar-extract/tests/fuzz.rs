@@ -157,10 +157,13 @@ fn reported(seed: u64, what: &str, input: Vec<u8>, check: impl Fn(&[u8])) {
     set_hook(hook);
     let kept = std::env::temp_dir().join(format!("fuzz-{what}-{seed}"));
     fs::write(&kept, &least).unwrap();
-    eprintln!("{what} fails with FUZZ_SEED={seed}; the least of its input is {}:", kept.display());
-    eprintln!("{}", String::from_utf8_lossy(&least));
-    check(&least);
-    panic!("{what} fails, but not each time");
+    // It tells what is wrong.
+    let _ = fails(&least);
+    panic!(
+        "{what} fails with FUZZ_SEED={seed}; the least of its input, which {} keeps:\n{}",
+        kept.display(),
+        String::from_utf8_lossy(&least)
+    );
 }
 
 /// What is left of an input when nothing more can be taken out of it, in ever smaller pieces, without its passing.

@@ -156,10 +156,10 @@ impl Writer<'_> {
                 let outside = last.is_none_or(|last| last.is_whitespace() || last.is_ascii_punctuation());
                 // Signs that end emphasis, or mean themselves, must not be read together with these.
                 let joins = last == sign && !begins || word.is_some_and(|word| matches!(word, '*' | '_' | '~' | '\\'));
-                let may_end = last.is_some_and(|last| {
-                    !last.is_whitespace() && !(last.is_ascii_punctuation() && word.is_some_and(char::is_alphanumeric))
+                let begins_only = last.is_none_or(|last| {
+                    last.is_whitespace() || last.is_ascii_punctuation() && word.is_some_and(char::is_alphanumeric)
                 });
-                let ends = may_end && !begins && if sign == Some('*') { stars } else { tildes };
+                let ends = !begins_only && !begins && if sign == Some('*') { stars } else { tildes };
                 if joins || ends || !(inside || outside) {
                     mark.state = State::Done;
                     continue;
