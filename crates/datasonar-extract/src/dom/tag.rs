@@ -175,6 +175,11 @@ impl Tag {
             )
     }
 
+    /// Whether it is a list of items.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::Ul | Self::Ol | Self::Menu | Self::Dir)
+    }
+
     /// Begins on a line of its own when shown.
     pub(crate) fn is_block(self) -> bool {
         use Tag::*;

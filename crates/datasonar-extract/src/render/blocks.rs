@@ -170,7 +170,7 @@ impl Writer<'_> {
                 }
                 return Ok(false);
             }
-            Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir if is_free => {
+            tag if tag.is_list() && is_free => {
                 self.begin(id, Kind::List { ordered: tag == Tag::Ol });
             }
             Tag::Li if is_free => self.begin(id, Kind::Item { done: task(dom, id) }),

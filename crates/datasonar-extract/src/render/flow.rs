@@ -250,7 +250,7 @@ impl<'a> Writer<'a> {
                 self.word("\u{201c}");
                 self.undo.push((id, Undo::Quote));
             }
-            Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir => self.list(id, tag),
+            tag if tag.is_list() => self.list(id, tag),
             Tag::Li if self.note(id) => {}
             Tag::Li => self.item(id),
             Tag::Blockquote => self.quote(id),

@@ -4,8 +4,6 @@ use std::{fs, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use datasonar::cli::demo::site::{Site, SiteOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, crypto::ring::default_provider};
-use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +11,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::server::{Server, Setup, site};
+use super::server::{Server, Setup, acceptor, site};
 
 const BATCH: &str = "/v1/scrape/batch/async";
 
@@ -35,12 +33,7 @@ impl Authority {
             parameters.not_after = date_time_ymd(2020, 1, 1);
         }
         let certificate = parameters.signed_by(&key, &self.0).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into());
-        TlsAcceptor::from(Arc::new(config.unwrap()))
+        acceptor(&certificate, &key)
     }
 }
 

@@ -25,6 +25,9 @@ use datasonar_store::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
+use rcgen::{Certificate, KeyPair};
+use rustls::{ServerConfig, crypto::ring::default_provider};
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -32,6 +35,7 @@ use tokio::{
     net::TcpStream,
     time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,6 +51,16 @@ pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<
         assert!(begin.elapsed() < PATIENCE, "waited for {what} in vain");
         tokio::time::sleep(NAP).await;
     }
+}
+
+/// Serves HTTPS with a certificate.
+pub(crate) fn acceptor(certificate: &Certificate, key: &KeyPair) -> TlsAcceptor {
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into());
+    TlsAcceptor::from(Arc::new(config.unwrap()))
 }
 
 /// The next request at an endpoint.

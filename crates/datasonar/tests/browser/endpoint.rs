@@ -21,11 +21,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::ServerConfig;
-use rustls_pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
+
+use super::server::acceptor;
 
 /// What would run if it were not shown as text.
 const BODY: &str = "<!doctype html><title>503</title><script>throw new Error('hostile')</script>\n<img src=x onerror=alert(1)>\
@@ -45,9 +45,7 @@ impl Endpoints {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let ca_file = directory.join("endpoint.pem");
         fs::write(&ca_file, cert.pem()).unwrap();
-        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
-        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let acceptor = acceptor(&cert, &signing_key);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let is_mended = Arc::new(AtomicBool::new(false));

@@ -19,8 +19,6 @@ use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use ring::digest::{SHA256, digest};
-use rustls::{ServerConfig, crypto::ring::default_provider};
-use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -30,7 +28,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::server::{Server, Setup};
+use super::server::{Server, Setup, acceptor};
 
 /// A server that may fetch from 127.0.0.2, and renders.
 pub(crate) fn setup() -> Setup {
@@ -107,14 +105,8 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(["site.test".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-            .unwrap();
         let pin = digest(&SHA256, &key.subject_public_key_info());
-        let listener = Secure { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let listener = Secure { listener, acceptor: acceptor(&certificate, &key) };
         (Self::serve(listener, address), BASE64_STANDARD.encode(pin))
     }
 

@@ -39,7 +39,7 @@ impl Writer<'_> {
         });
         self.lists.push(List { next, other, items: 0, width: 0 });
         self.undo.push((id, Undo::List));
-        if width > 0 && self.indents < MAX_INDENTS {
+        if width > 0 {
             self.indent(id, &" ".repeat(width), Indented::Part);
         }
     }
@@ -78,8 +78,7 @@ impl Writer<'_> {
         }
         let is_paragraph = matches!(tag, Tag::P | Tag::Div) && dom.children(id).take(LOOK).all(fits);
         if !is_paragraph && !fits(id) {
-            let passes =
-                matches!(tag, Tag::Li | Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir | Tag::Div | Tag::Section | Tag::Nav);
+            let passes = tag.is_list() || matches!(tag, Tag::Li | Tag::Div | Tag::Section | Tag::Nav);
             // What is no item ends the one before.
             if let Some(list) = self.lists.last_mut().filter(|_| tag.is_block() && !passes) {
                 list.width = 0;

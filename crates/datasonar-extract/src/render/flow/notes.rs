@@ -82,7 +82,7 @@ fn stands_by_itself(dom: &Dom<'_>, id: NodeId) -> bool {
     let mut lists = 0;
     !dom.ancestors(id).any(|id| match dom.tag(id) {
         Tag::Li | Tag::Blockquote | Tag::Td | Tag::Th | Tag::Dt | Tag::Pre | Tag::Code => true,
-        Tag::Ul | Tag::Ol | Tag::Menu | Tag::Dir => {
+        tag if tag.is_list() => {
             lists += 1;
             lists > 1
         }
