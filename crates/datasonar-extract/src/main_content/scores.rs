@@ -104,7 +104,8 @@ struct Around<'a> {
     weight: Vec<f64>,
     paths: Means,
     kinds: Means,
-    best: HashMap<u32, f32, Plain>,
+    /// By element: the best score in it.
+    best: Vec<f32>,
     run: Vec<u32>,
 }
 
@@ -126,7 +127,7 @@ impl<'a> Around<'a> {
             weight: Vec::with_capacity(n + 1),
             paths: Means::default(),
             kinds: Means::default(),
-            best: HashMap::default(),
+            best: vec![0.0; segments.elements.len()],
             run: Vec::with_capacity(n),
         };
         let (mut mass, mut weight, mut run) = (0.0, 0.0, 0);
@@ -142,13 +143,20 @@ impl<'a> Around<'a> {
                 mean.0 += f64::from(score) * own;
                 mean.1 += own;
             }
-            let best = around.best.entry(features.containers[at][1]).or_insert(0.0);
+            let best = &mut around.best[segments.list[at].element as usize];
             *best = best.max(score);
             mass += f64::from(score) * own;
             weight += own;
         }
         around.mass.push(mass);
         around.weight.push(weight);
+        // What holds others comes before them.
+        for (at, element) in segments.elements.iter().enumerate().rev() {
+            budget.spend(0)?;
+            let best = around.best[at];
+            let above = &mut around.best[element.parent as usize];
+            *above = above.max(best);
+        }
         Ok(around)
     }
 
@@ -190,7 +198,7 @@ impl<'a> Around<'a> {
         };
         row[21] = if item == NO { own } else { of(item) };
         row[22] = if item == NO { own } else { of(self.segments.parent(item)) };
-        row[23] = self.best.get(&self.features.containers[at][1]).copied().unwrap_or(own);
+        row[23] = self.best[self.features.containers[at][1] as usize];
         row[24] = (self.mass[at] / whole) as f32;
         row[25] = (self.mass[n] - self.mass[at + 1]).ln_1p() as f32;
         row[26] = (self.run[at] as f32).ln_1p();
@@ -201,4 +209,44 @@ impl<'a> Around<'a> {
 /// How much a segment counts: by its words.
 pub(super) fn weight_of(segments: &Segments, at: usize) -> f64 {
     f64::from(segments.list[at].shape.words) + 0.5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        content::{self, Shown},
+        dom,
+        main_content::shape::PageWords,
+    };
+
+    #[test]
+    fn what_stands_around_is_what_the_container_holds_also_deep_within() {
+        let html = "<body><div><h1>One</h1><p>two</p><div><p>three</p><div><p>four</p><p>five</p></div></div><p>six</p></div>\
+                    <ul><li>seven<li>eight<li>nine</ul><p>ten</p>";
+        let budget = Budget::new(&|| false);
+        let dom = dom::parse(html, &budget).unwrap();
+        let selection = content::seen(&dom, Shown::Folded, &budget).unwrap();
+        let segments = Segments::of(&dom, &selection, &PageWords::default(), &budget).unwrap();
+        let features = Features::of(&dom, &segments, &budget).unwrap();
+        let n = segments.list.len();
+        assert_eq!(n, 10);
+        let scores: Vec<f32> = (0..n).map(|at| ((at * 7 + 3) % 10) as f32 / 10.0).collect();
+        let around = Around::of(&segments, &features, &scores, &budget).unwrap();
+        for at in 0..n {
+            let row = around.row(at);
+            for (level, place) in features.containers[at].into_iter().enumerate() {
+                let element = segments.elements[place as usize];
+                let held = &scores[element.begin as usize..element.end as usize];
+                let mean = held.iter().sum::<f32>() / held.len() as f32;
+                assert!(
+                    (row[7 + level] - mean).abs() < 1e-6,
+                    "the mean of container {level} of {at}: each has one word"
+                );
+                if level == 1 {
+                    assert_eq!(row[23], held.iter().copied().fold(0.0, f32::max), "the best of container 1 of {at}");
+                }
+            }
+        }
+    }
 }

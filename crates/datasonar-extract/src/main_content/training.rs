@@ -8,6 +8,7 @@ use super::{
     features::Features,
     lexicon::class_words,
     page::{self, Type},
+    scores,
     segments::{NO, Segments},
     settle, words_of,
 };
@@ -36,7 +37,7 @@ pub(crate) fn judged(
     Ok(selection)
 }
 
-/// Every segment with its features, its text and the names around it.
+/// Every segment with its features, its text, the names around it, and the score that it gets.
 pub(crate) fn dump(
     dom: &Dom<'_>,
     url: &Url,
@@ -49,6 +50,7 @@ pub(crate) fn dump(
     let segments = Segments::of(dom, &selection, &words, budget)?;
     let features = Features::of(dom, &segments, budget)?;
     let page = page::look(dom, url, structured, &segments, budget)?;
+    let scores = scores::scores(&segments, &features, &page::types(&page), budget)?;
     let mut texts = vec![String::new(); segments.list.len()];
     let mut before = NO;
     for id in dom.descendants(crate::dom::BODY) {
@@ -102,6 +104,6 @@ pub(crate) fn dump(
         })
         .collect();
     Ok(
-        json!({"names": columns::NAMES, "page_names": page::NAMES, "page": page, "elements": elements, "segments": list}),
+        json!({"names": columns::NAMES, "page_names": page::NAMES, "page": page, "scores": scores, "elements": elements, "segments": list}),
     )
 }
