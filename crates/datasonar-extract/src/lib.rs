@@ -28,6 +28,7 @@ mod made;
 mod main_content;
 mod media;
 mod metadata;
+mod notes;
 mod options;
 mod pdf;
 mod render;

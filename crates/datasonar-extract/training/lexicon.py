@@ -13,7 +13,8 @@ MIN_SITES = {"c": 6, "t": 10, "p": 5, "h": 7}
 class Lexicon:
     """All words of some pages as numbers, so that weights can be fitted to any part of the pages."""
 
-    def __init__(self, pages):
+    def __init__(self, pages, variants=()):
+        """`variants` only have their words numbered: what has a weight is told by pages as they are."""
         self.pages = pages
         self.index, self.words = {}, []
         sites = sorted({page.site for page in pages})
@@ -38,6 +39,9 @@ class Lexicon:
         # Which words stand on which sites, page by page.
         self.seen = [np.unique(self.x.indices[self.x.indptr[begin]:self.x.indptr[end]])
                      for begin, end in zip(self.begin, self.begin[1:])]
+        self.known = len(self.words)
+        for page in variants:
+            self._number(page)
 
     def _of(self, words):
         out = []
@@ -61,7 +65,7 @@ class Lexicon:
 
     def fit(self, chosen, c=0.01):
         """A weight for each word, in hundredths, learned from the pages of those numbers."""
-        count, last = np.zeros(len(self.words), int), np.full(len(self.words), -1)
+        count, last = np.zeros(self.known, int), np.full(self.known, -1)
         for at in sorted(chosen, key=lambda at: self.site[at]):
             words = self.seen[at]
             count[words] += last[words] != self.site[at]

@@ -18,6 +18,9 @@ MAX_PHRASE = 5
 class Page:
     """One page; rows of arrays are its segments."""
 
+    # Whether it is a page as `vary.py` changed it.
+    variant = False
+
     def __init__(self, line):
         view = json.loads(line)
         self.id, self.type, self.url = view["id"], view["type"], view["url"]

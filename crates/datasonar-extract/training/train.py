@@ -105,26 +105,29 @@ def around(page, p):
 
 
 class Words:
-    """What is learned of words and of types of pages; with it, the columns that later steps start from."""
+    """What is learned of words and of types of pages; with it, the columns that later steps start from.
 
-    def __init__(self, all_words, chosen, inner):
+    `rows`, `part` and `pages` go together: first the pages themselves, then their variants, each in the part of its page.
+    """
+
+    def __init__(self, all_words, chosen, inner, variants):
         pages = [all_words.pages[at] for at in chosen]
-        names = pages[0].names
         self.all = all_words
         self.part = folds(pages, inner, 5)
-        rows = [None] * len(pages)
-        probs = np.zeros((len(pages), len(TYPES)))
         looks = np.stack([page.look for page in pages])
         kinds = np.array([TYPES.index(page.type) for page in pages])
+        of = [(page, part) for page, part in zip(pages, self.part)]
+        of += [(variant, part) for page, part in of for variant in variants.get(page.id, ())]
+        self.pages, self.rows = [page for page, _ in of], [None] * len(of)
         for number in range(inner):
-            weights = all_words.fit(chosen[self.part != number])
-            for at in np.flatnonzero(self.part == number):
-                rows[at] = lexicon.columns(pages[at], weights, names)
-            types = Types(looks[self.part != number], kinds[self.part != number])
-            probs[self.part == number] = types.predict(looks[self.part == number])
+            self.weights = all_words.fit(chosen[self.part != number])
+            self.types = Types(looks[self.part != number], kinds[self.part != number])
+            for at, (page, part) in enumerate(of):
+                if part == number:
+                    self.rows[at] = self.columns(page)[0]
+        self.part = np.array([part for _, part in of])
         self.weights = all_words.fit(chosen)
         self.types = Types(looks, kinds)
-        self.rows = [self.join(row, prob) for row, prob in zip(rows, probs)]
 
     @staticmethod
     def join(row, prob):
@@ -135,32 +138,45 @@ class Words:
         return self.join(lexicon.columns(page, self.weights, page.names), probs), probs
 
 
+# How much a variant counts against a page as it is.
+VARIANT = 0.5
+# By how many models, alike but for their seeds, the last step is averaged.
+MODELS = 3
+
+
 class Steps:
-    """Boosted tables, step after step; each sees the scores that the one before gave to what stands around."""
+    """Boosted tables, step after step; each sees the scores that the one before gave to what stands around.
+
+    A step is a list of models, whose logits are averaged.
+    """
 
     def __init__(self, pages, rows, part, steps, inner):
-        self.models = []
-        y, w = np.concatenate([page.labels for page in pages]), np.concatenate([page.weights for page in pages])
+        self.steps = []
+        y = np.concatenate([page.labels for page in pages])
+        w = np.concatenate([page.weights * (VARIANT if page.variant else 1) for page in pages])
         where = np.repeat(np.arange(len(pages)), [len(row) for row in rows])
-        first = np.concatenate(rows)
-        x = first
+        begin = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        x = first = np.concatenate(rows)
         for number, step in enumerate(steps):
-            self.models.append(boost(x, y, w, *step))
-            if number + 1 == len(steps):
+            is_last = number + 1 == len(steps)
+            self.steps.append([boost(x, y, w, *step, seed=seed) for seed in range(1, MODELS + 1 if is_last else 2)])
+            say("step", number)
+            if is_last:
                 break
             p = np.zeros(len(y))
             for fold in range(inner):
                 out = part[where] == fold
                 p[out] = boost(x[~out], y[~out], w[~out], *step).predict_proba(x[out])[:, 1]
-            begin = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
             x = np.hstack([first, np.concatenate([around(page, p[begin[at]:begin[at + 1]]) for at, page in enumerate(pages)])])
 
     def predict(self, page, row):
         if not len(row):
             return np.zeros(0)
         p = None
-        for model in self.models:
-            p = model.predict_proba(row if p is None else np.hstack([row, around(page, p)]))[:, 1]
+        for models in self.steps:
+            x = row if p is None else np.hstack([row, around(page, p)])
+            logits = np.mean([model.predict(x, prediction_type="RawFormulaVal") for model in models], 0)
+            p = 1 / (1 + np.exp(-logits))
         return p
 
 
@@ -194,7 +210,7 @@ def table(results):
     print(f"ALL {np.mean([value for _, value in results]):.4f}  " + "  ".join(line), flush=True)
 
 
-def prepared(all_words, part, number, args):
+def prepared(all_words, variants, part, number, args):
     """The pages of a fold with their columns; kept in a file, since words take long."""
     path = f"{args.cache}/words-{args.outer}-{args.inner}-{number}.pickle" if args.cache else None
     if path and os.path.exists(path):
@@ -202,12 +218,12 @@ def prepared(all_words, part, number, args):
             return pickle.load(file)
     pages = all_words.pages
     chosen = np.array([at for at, page in enumerate(pages) if part[at] != number and page.truth and page.texts])
-    words = Words(all_words, chosen, args.inner)
+    words = Words(all_words, chosen, args.inner, variants)
     held = {page.id: words.columns(page) for page, of in zip(pages, part) if of == number}
-    words = (words.rows, words.part)
+    words = ([page.id for page in words.pages], words.rows, words.part)
     if path:
         with open(path, "wb") as file:
-            pickle.dump((words, held), file)
+            pickle.dump((words, held), file, protocol=4)
     return words, held
 
 
@@ -250,16 +266,21 @@ def write_tables(folder, words, steps, names, page_names, command):
             file.write("    ],\n")
         file.write("];\n")
     columns = names + ["t_" + kind for kind in TYPES] + AROUND
-    for model, step in zip(steps.models, ("first", "second")):
-        path = f"{folder}/{step}.json"
-        model.save_model(path, format="json")
-        with open(path) as file:
-            view = json.load(file)
-        os.remove(path)
-        trees = view["oblivious_trees"]
+    for models, step in zip(steps.steps, ("first", "second")):
+        trees, bias = [], 0.0
+        for model in models:
+            path = f"{folder}/{step}.json"
+            model.save_model(path, format="json")
+            with open(path) as file:
+                view = json.load(file)
+            os.remove(path)
+            scale, own = view["scale_and_bias"]
+            bias += own[0] / len(models)
+            for tree in view["oblivious_trees"]:
+                tree["leaf_values"] = [value * scale / len(models) for value in tree["leaf_values"]]
+                trees.append(tree)
         used = sorted({split["float_feature_index"] for tree in trees for split in tree["splits"]})
         depth = max(len(tree["splits"]) for tree in trees)
-        scale, bias = view["scale_and_bias"]
         with open(f"{folder}/{step}.rs", "w") as file:
             file.write(f"//! The {step} step: each line a table, its questions (column, border) and its answers in ten-thousandths of a logit.\n//!\n")
             line = "//! Columns:"
@@ -270,11 +291,11 @@ def write_tables(folder, words, steps, names, page_names, command):
                     line = "//!"
                 line += entry
             file.write(line[:-1] + ".\n" + head + "use crate::main_content::trees::Tree;\n\n")
-            file.write(f"/// What is added to the sum of all answers.\npub(crate) const BIAS: f32 = {float(bias[0]):.6f};\n\n")
+            file.write(f"/// What is added to the sum of all answers.\npub(crate) const BIAS: f32 = {bias:.6f};\n\n")
             file.write(f"/// The tables.\n#[rustfmt::skip]\npub(crate) static TREES: [Tree<{depth}, {2 ** depth}>; {len(trees)}] = [\n")
             for tree in trees:
                 splits = [(split["float_feature_index"], split["border"]) for split in tree["splits"]]
-                leaves = [round(value * scale * 10000) for value in tree["leaf_values"]]
+                leaves = [round(value * 10000) for value in tree["leaf_values"]]
                 while len(splits) < depth:
                     splits.append((0, 3e38))
                     leaves += [0] * len(leaves)
@@ -289,29 +310,37 @@ def main():
     parser.add_argument("views")
     parser.add_argument("--outer", type=int, default=4, help="parts for the figure")
     parser.add_argument("--inner", type=int, default=4, help="parts within, for what steps tell each other")
-    parser.add_argument("--steps", type=numbers, default=[[150, 6, 0.1], [150, 6, 0.08]], help="trees,depth,rate/...")
-    parser.add_argument("--only", type=int, help="this many of the outer parts")
+    parser.add_argument("--steps", type=numbers, default=[[150, 6, 0.1], [200, 6, 0.08]], help="trees,depth,rate/...")
+    parser.add_argument("--varied", help="views of variants (vary.py) to learn from besides")
+    parser.add_argument("--only", type=numbers, help="these of the outer parts")
     parser.add_argument("--cache", help="folder for what words say")
     parser.add_argument("--judged", help="file for what was said of each page: for `quality --judged`")
     parser.add_argument("--tables", help="folder for the tables, learned from all pages; no figure then")
     args = parser.parse_args()
     pages = load(args.views)
     say(len(pages), "pages", sum(len(page.texts) for page in pages), "segments")
-    all_words = lexicon.Lexicon(pages)
+    variants = {}
+    for page in load(args.varied) if args.varied else ():
+        page.variant = True
+        if page.texts:
+            variants.setdefault(page.id.rsplit(".", 1)[0], []).append(page)
+    all_words = lexicon.Lexicon(pages, [page for of in variants.values() for page in of])
     say(len(all_words.words), "words")
     if args.tables:
         chosen = np.array([at for at, page in enumerate(pages) if page.truth and page.texts])
-        words = Words(all_words, chosen, args.inner)
-        steps = Steps([pages[at] for at in chosen], words.rows, words.part, args.steps, args.inner)
-        write_tables(args.tables, words, steps, pages[0].names, pages[0].page_names, "python training/train.py VIEWS --tables src/main_content/weights")
+        words = Words(all_words, chosen, args.inner, variants)
+        say("words")
+        steps = Steps(words.pages, words.rows, words.part, args.steps, args.inner)
+        command = "python training/train.py VIEWS --varied VARIED --tables src/main_content/weights"
+        write_tables(args.tables, words, steps, pages[0].names, pages[0].page_names, command)
         return
     part = folds(pages, args.outer, 11)
     results, right = [], 0
     judged = open(args.judged, "w") if args.judged else None
-    for number in range(min(args.outer, args.only or args.outer)):
-        (rows, inner), held = prepared(all_words, part, number, args)
-        train = [page for page, of in zip(pages, part) if of != number and page.truth and page.texts]
-        steps = Steps(train, rows, inner, args.steps, args.inner)
+    by_name = {page.id: page for page in [*pages, *(page for of in variants.values() for page in of)]}
+    for number in args.only[0] if args.only else range(args.outer):
+        (names, rows, inner), held = prepared(all_words, variants, part, number, args)
+        steps = Steps([by_name[name] for name in names], rows, inner, args.steps, args.inner)
         for at in np.flatnonzero(part == number):
             page = pages[at]
             row, probs = held[page.id]

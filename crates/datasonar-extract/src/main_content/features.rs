@@ -140,8 +140,18 @@ type Kins = HashMap<u32, Kin, Plain>;
 impl Features {
     /// Whether a segment is in something named for comments.
     pub(super) fn is_comment(&self, segment: usize) -> bool {
-        let column = NAMES.len() - ROLES.len();
-        self.rows.get(segment * NAMES.len() + column).is_some_and(|value| *value > 0.0)
+        self.has_role(segment, "r_comment")
+    }
+
+    /// Whether a segment is in something named for who wrote a post, and when.
+    pub(super) fn is_byline_of_post(&self, segment: usize) -> bool {
+        self.has_role(segment, "r_byline") && self.has_role(segment, "r_post")
+    }
+
+    fn has_role(&self, segment: usize, role: &str) -> bool {
+        let role = ROLES.iter().position(|(name, _)| *name == role);
+        let column = role.map(|role| NAMES.len() - ROLES.len() + role);
+        column.and_then(|column| self.rows.get(segment * NAMES.len() + column)).is_some_and(|value| *value > 0.0)
     }
 
     /// Looks at the segments, up to [`MAX_ROWS`] of them.

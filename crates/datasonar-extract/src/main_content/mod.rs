@@ -78,10 +78,15 @@ fn settle(
 ) -> Result<(), ExtractError> {
     if types[Type::Article as usize] > 0.6 {
         whole::doubt_comments(features, &mut scores);
+    } else {
+        whole::bylines(segments, features, &mut scores);
     }
     whole::pass_on(segments, features, &mut scores, budget)?;
     whole::join(dom, segments, &mut scores, budget)?;
+    whole::code(dom, segments, &mut scores);
+    whole::notes(dom, segments, &mut scores, budget)?;
     whole::head(segments, &mut scores);
+    whole::title(dom, segments, &mut scores);
     whole::few(segments, &mut scores);
     let doubt: f32 = types.iter().zip(DOUBT).map(|(chance, doubt)| chance * doubt).sum();
     for score in &mut scores {

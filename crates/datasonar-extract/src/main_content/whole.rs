@@ -1,17 +1,18 @@
 //! What belongs together is kept together: the scores of single segments, made to fit the page's structure.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use super::{
     features::Features,
     lexicon::Plain,
     scores::weight_of,
-    segments::{Segments, within},
+    segments::{Element, NO, Segments, within},
 };
 use crate::{
     ExtractError,
     budget::Budget,
     dom::{Dom, Tag},
+    notes::called,
 };
 
 /// What readers say below an article is not the article.
@@ -20,6 +21,25 @@ pub(super) fn doubt_comments(features: &Features, scores: &mut [f32]) {
     for (at, score) in scores.iter_mut().enumerate() {
         if features.is_comment(at) {
             *score *= DOUBT;
+        }
+    }
+}
+
+/// Who wrote a post, and when, is kept with the post.
+pub(super) fn bylines(segments: &Segments, features: &Features, scores: &mut [f32]) {
+    // Words of a name and a date, and segments of a post, at most.
+    const MAX_WORDS: u32 = 6;
+    const MAX_HELD: usize = 200;
+    for at in 0..features.items.len().min(scores.len()) {
+        let post = features.items[at];
+        if post == NO || segments.list[at].shape.words > MAX_WORDS || !features.is_byline_of_post(at) {
+            continue;
+        }
+        let post = segments.elements[post as usize];
+        let held = post.begin as usize..(post.end as usize).min(scores.len());
+        if held.len() <= MAX_HELD {
+            let best = scores[held].iter().copied().fold(0.0, f32::max);
+            scores[at] = scores[at].max(best * 0.9);
         }
     }
 }
@@ -81,6 +101,97 @@ pub(super) fn join(
         scores[range].fill(mean.max(announced));
     }
     Ok(())
+}
+
+/// Code is kept where what it stands beside is: nobody writes code that is not about something.
+pub(super) fn code(dom: &Dom<'_>, segments: &Segments, scores: &mut [f32]) {
+    for at in 0..scores.len() {
+        let element = segments.elements[segments.list[at].element as usize];
+        if dom.tag(element.id) != Tag::Pre {
+            continue;
+        }
+        // What holds it alone, to highlight it, say, is not what it stands in.
+        let mut around = element.parent;
+        while segments.elements[around as usize].begin == element.begin
+            && segments.elements[around as usize].end == element.end
+            && segments.parent(around) != around
+        {
+            around = segments.parent(around);
+        }
+        let held = element.begin as usize..element.end as usize;
+        scores[at] = scores[at].max(best_beside(segments, scores, held, around) * 0.9);
+    }
+}
+
+/// The call of a footnote is kept where what it stands beside is, and the footnote where it is called.
+pub(super) fn notes(
+    dom: &Dom<'_>,
+    segments: &Segments,
+    scores: &mut [f32],
+    budget: &Budget<'_>,
+) -> Result<(), ExtractError> {
+    // A note has this many segments at most.
+    const MAX_HELD: u32 = 20;
+    let mut calls: HashMap<&str, f32> = HashMap::new();
+    for element in segments.elements.iter().filter(|element| dom.tag(element.id) == Tag::A) {
+        budget.spend(64)?;
+        if let Some(name) = called(dom, element.id) {
+            let held = element.begin as usize..element.end as usize;
+            let score = best_beside(segments, scores, held.clone(), text_around(segments, element));
+            if let Some(held) = scores.get_mut(held) {
+                held.iter_mut().for_each(|own| *own = own.max(score));
+            }
+            let best = calls.entry(name).or_default();
+            *best = best.max(score);
+        }
+    }
+    if calls.is_empty() {
+        return Ok(());
+    }
+    for element in segments.elements.iter().filter(|element| dom.tag(element.id) == Tag::Li) {
+        budget.spend(64)?;
+        let call = dom.attr(element.id, "id").and_then(|name| calls.get(name));
+        if let Some(call) = call.filter(|_| element.end - element.begin <= MAX_HELD)
+            && let Some(held) = scores.get_mut(element.begin as usize..element.end as usize)
+        {
+            held.iter_mut().for_each(|own| *own = own.max(call * 0.9));
+        }
+    }
+    Ok(())
+}
+
+/// The better score of the two segments beside some, if they stand in `around` as well; 0 without.
+fn best_beside(segments: &Segments, scores: &[f32], held: Range<usize>, around: u32) -> f32 {
+    let around = segments.elements[around as usize];
+    let around = around.begin as usize..around.end as usize;
+    let beside = [held.start.checked_sub(1), Some(held.end)].into_iter().flatten();
+    beside.filter(|at| around.contains(at)).filter_map(|at| scores.get(at)).copied().fold(0.0, f32::max)
+}
+
+/// The place of what parts the text that an element stands in from other text: its paragraph, say.
+fn text_around(segments: &Segments, element: &Element) -> u32 {
+    let mut place = element.parent;
+    while !segments.elements[place as usize].parts && segments.parent(place) != place {
+        place = segments.parent(place);
+    }
+    place
+}
+
+/// The title is kept where what follows it is.
+pub(super) fn title(dom: &Dom<'_>, segments: &Segments, scores: &mut [f32]) {
+    const ASIDE: u32 = within::NAV | within::HEADER | within::FOOTER | within::ASIDE | within::HIDDEN | within::DIALOG;
+    const MAX_BETWEEN: usize = 2;
+    for at in 0..scores.len() {
+        let segment = &segments.list[at];
+        let element = segments.elements[segment.element as usize];
+        let is_title = dom.tag(element.id) == Tag::H1
+            && element.within & ASIDE == 0
+            && segment.shape.in_title * 2 >= segment.shape.words;
+        if is_title {
+            let end = scores.len().min(at + 2 + MAX_BETWEEN);
+            scores[at] = scores[at..end].iter().copied().fold(0.0, f32::max);
+        }
+    }
 }
 
 /// A heading is kept where what it heads is.

@@ -10,7 +10,7 @@ use super::{
     Page,
     beside::{decorates, emoji, is_remark, numbers_lines, raised, stands_apart, task},
     code::{language, preformatted},
-    flow::notes::{Notes, leads_back},
+    flow::notes::Notes,
     math::{formula, is_made_of_formula},
     tables::DataTables,
 };
@@ -19,6 +19,7 @@ use crate::{
     budget::Budget,
     dom::{NONE, NodeId, Tag},
     links::image_source,
+    notes::leads_back,
     text::collapse,
 };
 

@@ -4,12 +4,13 @@ use crate::{
     ExtractError,
     budget::Budget,
     dom::{NodeId, Tag},
+    notes::leads_back,
 };
 
 use super::{
     Page,
     beside::{numbers_lines, stands_apart},
-    flow::notes::{Notes, leads_back},
+    flow::notes::Notes,
     math::is_made_of_formula,
 };
 

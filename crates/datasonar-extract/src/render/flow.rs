@@ -9,8 +9,8 @@ mod marks;
 pub(super) mod notes;
 mod tables;
 
+use self::notes::Notes;
 use marks::Mark;
-use notes::{Notes, leads_back};
 
 use super::{
     Page,
@@ -24,6 +24,7 @@ use crate::{
     ExtractError,
     budget::Budget,
     dom::{NONE, NodeId, Tag},
+    notes::leads_back,
     text::{is_space, is_unseen},
 };
 
