@@ -282,7 +282,7 @@ def write_tables(folder, words, steps, names, page_names, command):
         used = sorted({split["float_feature_index"] for tree in trees for split in tree["splits"]})
         depth = max(len(tree["splits"]) for tree in trees)
         with open(f"{folder}/{step}.rs", "w") as file:
-            file.write(f"//! The {step} step: each line a table, its questions (column, border) and its answers in ten-thousandths of a logit.\n//!\n")
+            file.write(f"//! The {step} step: two tables a line, each its questions (column, border) and its answers in ten-thousandths of a logit.\n//!\n")
             line = "//! Columns:"
             for at in used:
                 entry = f" {at} {columns[at]},"
@@ -293,14 +293,15 @@ def write_tables(folder, words, steps, names, page_names, command):
             file.write(line[:-1] + ".\n" + head + "use crate::main_content::trees::Tree;\n\n")
             file.write(f"/// What is added to the sum of all answers.\npub(crate) const BIAS: f32 = {bias:.6f};\n\n")
             file.write(f"/// The tables.\n#[rustfmt::skip]\npub(crate) static TREES: [Tree<{depth}, {2 ** depth}>; {len(trees)}] = [\n")
-            for tree in trees:
+            for at, tree in enumerate(trees):
                 splits = [(split["float_feature_index"], split["border"]) for split in tree["splits"]]
                 leaves = [round(value * 10000) for value in tree["leaf_values"]]
                 while len(splits) < depth:
                     splits.append((0, 3e38))
                     leaves += [0] * len(leaves)
                 text = ", ".join(f"({at}, {number(border)})" for at, border in splits)
-                file.write(f"    Tree {{ splits: [{text}], leaves: {leaves} }},\n")
+                file.write(f"{' ' if at % 2 else '    '}Tree {{ splits: [{text}], leaves: {leaves} }},")
+                file.write("\n" if at % 2 or at + 1 == len(trees) else "")
             file.write("];\n")
 
 
