@@ -223,7 +223,7 @@ def prepared(all_words, variants, part, number, args):
     words = ([page.id for page in words.pages], words.rows, words.part)
     if path:
         with open(path, "wb") as file:
-            pickle.dump((words, held), file, protocol=4)
+            pickle.dump((words, held), file)
     return words, held
 
 

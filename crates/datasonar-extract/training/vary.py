@@ -56,7 +56,7 @@ class Page:
             if what == "tail":
                 texts.append((element.getparent(), words(element.tail or "")))
                 continue
-            if what == "whole" and isinstance(element.tag, str) and element.tag not in UNSEEN:
+            if isinstance(element.tag, str) and element.tag not in UNSEEN:
                 texts.append((element, words(element.text or "")))
                 for child in reversed(element):
                     todo += [(child, "tail"), (child, "whole")]

@@ -1,6 +1,6 @@
 //! What belongs together is kept together: the scores of single segments, made to fit the page's structure.
 
-use std::{collections::HashMap, ops::Range};
+use std::collections::HashMap;
 
 use super::{
     features::Features,
@@ -14,6 +14,9 @@ use crate::{
     dom::{Dom, Tag},
     notes::called,
 };
+
+/// What stands around content by what it says itself.
+const ASIDE: u32 = within::NAV | within::HEADER | within::FOOTER | within::ASIDE | within::HIDDEN | within::DIALOG;
 
 /// What readers say below an article is not the article.
 pub(super) fn doubt_comments(features: &Features, scores: &mut [f32]) {
@@ -111,15 +114,8 @@ pub(super) fn code(dom: &Dom<'_>, segments: &Segments, scores: &mut [f32]) {
             continue;
         }
         // What holds it alone, to highlight it, say, is not what it stands in.
-        let mut around = element.parent;
-        while segments.elements[around as usize].begin == element.begin
-            && segments.elements[around as usize].end == element.end
-            && segments.parent(around) != around
-        {
-            around = segments.parent(around);
-        }
-        let held = element.begin as usize..element.end as usize;
-        scores[at] = scores[at].max(best_beside(segments, scores, held, around) * 0.9);
+        let around = first_above(segments, &element, |above| above.begin < element.begin || above.end > element.end);
+        scores[at] = scores[at].max(best_beside(scores, &element, &around) * 0.9);
     }
 }
 
@@ -136,9 +132,10 @@ pub(super) fn notes(
     for element in segments.elements.iter().filter(|element| dom.tag(element.id) == Tag::A) {
         budget.spend(64)?;
         if let Some(name) = called(dom, element.id) {
-            let held = element.begin as usize..element.end as usize;
-            let score = best_beside(segments, scores, held.clone(), text_around(segments, element));
-            if let Some(held) = scores.get_mut(held) {
+            // What parts its text from other text: a paragraph, say.
+            let around = first_above(segments, element, |above| above.parts);
+            let score = best_beside(scores, element, &around);
+            if let Some(held) = scores.get_mut(element.begin as usize..element.end as usize) {
                 held.iter_mut().for_each(|own| *own = own.max(score));
             }
             let best = calls.entry(name).or_default();
@@ -160,26 +157,24 @@ pub(super) fn notes(
     Ok(())
 }
 
-/// The better score of the two segments beside some, if they stand in `around` as well; 0 without.
-fn best_beside(segments: &Segments, scores: &[f32], held: Range<usize>, around: u32) -> f32 {
-    let around = segments.elements[around as usize];
-    let around = around.begin as usize..around.end as usize;
-    let beside = [held.start.checked_sub(1), Some(held.end)].into_iter().flatten();
-    beside.filter(|at| around.contains(at)).filter_map(|at| scores.get(at)).copied().fold(0.0, f32::max)
+/// The better score of the two segments beside an element, if they stand in `around` as well; 0 without.
+fn best_beside(scores: &[f32], element: &Element, around: &Element) -> f32 {
+    let beside = [element.begin.checked_sub(1), Some(element.end)].into_iter().flatten();
+    let beside = beside.filter(|at| (around.begin..around.end).contains(at));
+    beside.filter_map(|at| scores.get(at as usize)).copied().fold(0.0, f32::max)
 }
 
-/// The place of what parts the text that an element stands in from other text: its paragraph, say.
-fn text_around(segments: &Segments, element: &Element) -> u32 {
+/// The first of what an element is in that is like this; the body, if none is.
+fn first_above(segments: &Segments, element: &Element, is_it: impl Fn(&Element) -> bool) -> Element {
     let mut place = element.parent;
-    while !segments.elements[place as usize].parts && segments.parent(place) != place {
+    while !is_it(&segments.elements[place as usize]) && segments.parent(place) != place {
         place = segments.parent(place);
     }
-    place
+    segments.elements[place as usize]
 }
 
 /// The title is kept where what follows it is.
 pub(super) fn title(dom: &Dom<'_>, segments: &Segments, scores: &mut [f32]) {
-    const ASIDE: u32 = within::NAV | within::HEADER | within::FOOTER | within::ASIDE | within::HIDDEN | within::DIALOG;
     const MAX_BETWEEN: usize = 2;
     for at in 0..scores.len() {
         let segment = &segments.list[at];
@@ -214,14 +209,7 @@ pub(super) fn head(segments: &Segments, scores: &mut [f32]) {
 /// learned from pages of hundreds, cannot tell, and what it leaves out is missed.
 pub(super) fn few(segments: &Segments, scores: &mut [f32]) {
     const FEW: u64 = 40;
-    const AROUND: u32 = within::NAV
-        | within::HEADER
-        | within::FOOTER
-        | within::ASIDE
-        | within::HIDDEN
-        | within::NOSCRIPT
-        | within::DIALOG
-        | within::BUTTON;
+    const AROUND: u32 = ASIDE | within::NOSCRIPT | within::BUTTON;
     let is_inside = |at: usize| segments.elements[segments.list[at].element as usize].within & AROUND == 0;
     let inside = || (0..scores.len()).filter(|at| is_inside(*at));
     let words: u64 = inside().map(|at| u64::from(segments.list[at].shape.words)).sum();

@@ -9,8 +9,8 @@ mod marks;
 pub(super) mod notes;
 mod tables;
 
-use self::notes::Notes;
 use marks::Mark;
+use notes::Notes;
 
 use super::{
     Page,
