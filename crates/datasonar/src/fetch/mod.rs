@@ -4,6 +4,7 @@
 //! queues serve jobs in turn ([`turns`]), and the host's holds over all processes ([`sharing`]): a single scrape does not wait behind a batch. What opens sockets is
 //! `datasonar_net`; what a failure means for the page is decided by whoever called.
 
+mod fair_semaphore;
 mod fetcher;
 mod hosts;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod robots_rules;
 mod sharing;
 mod turns;
 
+pub use fair_semaphore::{FairSemaphore, Permit, Requester};
 pub use fetcher::{Answer, Fetch, FetchSettings, Fetcher, Outcome, Tried};
 pub use hosts::Hosts;
 pub use robots::{Robots, SiteRules};
