@@ -212,6 +212,8 @@ mod tests {
             per_job,
             held: held.iter().map(|&(number, tasks)| (job(number), tasks)).collect(),
             newcomers_only: false,
+            isolated: 0,
+            isolated_held: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
             lease: Duration::ZERO,
         }

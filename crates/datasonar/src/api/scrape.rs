@@ -53,8 +53,10 @@ async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request)
     let (own, plan, _) = app.jobs.terms().split::<Single>(fields.members, &["url"])?;
     let is_charged = app.plans.charge(scope, 1).await?;
     let lane = app.ids.uuid();
-    let scraped =
-        app.scraper.scrape(Target { url: &own.url, lane, origin: None }, &plan, &CancellationToken::new()).await;
+    let scraped = app
+        .scraper
+        .scrape(Target { url: &own.url, lane, origin: None, door: None }, &plan, &CancellationToken::new())
+        .await;
     count(&app, scope, std::slice::from_ref(&scraped), is_charged);
     let status = match scraped.error.as_ref().map(|error| error.code) {
         None => StatusCode::OK,
@@ -117,7 +119,7 @@ async fn scrape_all(
     let mut pages: Vec<Option<Scraped>> = urls.iter().map(|_| None).collect();
     let mut scraping = Vec::with_capacity(urls.len());
     for (index, url) in urls.iter().enumerate() {
-        let page = app.scraper.scrape(Target { url, lane, origin: None }, plan, &stop);
+        let page = app.scraper.scrape(Target { url, lane, origin: None, door: None }, plan, &stop);
         scraping.push(page.map(move |page| (index, page)).boxed());
     }
     let mut scraping = stream::iter(scraping).buffer_unordered(concurrency);
@@ -126,7 +128,7 @@ async fn scrape_all(
     }
     let late = |url: &String| {
         let why = PageError::new(ErrorCode::Timeout, "the batch's time was over before this page was done");
-        Scraped::failed(Target { url, lane, origin: None }, why)
+        Scraped::failed(Target { url, lane, origin: None, door: None }, why)
     };
     pages.into_iter().zip(urls).map(|(page, url)| page.unwrap_or_else(|| late(url))).collect()
 }

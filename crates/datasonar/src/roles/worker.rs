@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use datasonar_store::{ClaimTasks, ClaimedTask, JobId, ProcessId, Renewal, Store, TaskLease};
+use datasonar_store::{AccountId, ClaimTasks, ClaimedTask, JobId, ProcessId, Renewal, Store, TaskLease};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ const POLL: Duration = Duration::from_secs(1);
 const MAX_OPEN: usize = 64;
 /// How many tasks of jobs it does not know a full worker takes all the same.
 const NEWCOMERS: usize = 8;
+/// How many isolated tasks may be open, beside all others. They take turns at being worked on.
+const ISOLATED: usize = 8;
 
 /// What a worker is made of.
 pub struct WorkerParts {
@@ -68,6 +70,8 @@ struct Held {
     lost: CancellationToken,
     /// Ends the task early: its job was cancelled.
     cancelled: CancellationToken,
+    /// Whose isolated task it is, if it is one.
+    isolated: Option<AccountId>,
 }
 
 impl Worker {
@@ -101,17 +105,21 @@ impl Worker {
 
     /// Claims what there is room for. Tells whether there may be more than it took.
     async fn claim(&self, tasks: &mut JoinSet<()>) -> bool {
-        let held = self.open.lock().keys().fold(BTreeMap::<JobId, u32>::new(), |mut held, lease| {
-            *held.entry(lease.job).or_default() += 1;
-            held
-        });
+        let (mut held, mut isolated_held) = (BTreeMap::<JobId, u32>::new(), Vec::new());
+        for (lease, task) in self.open.lock().iter() {
+            match task.isolated {
+                Some(account) => isolated_held.push(account),
+                None => *held.entry(lease.job).or_default() += 1,
+            }
+        }
+        let isolated = ISOLATED.saturating_sub(isolated_held.len());
         let open: usize = held.values().map(|count| *count as usize).sum();
         let waiting = self.waiting.load(Ordering::Relaxed);
         let wanted = (2 * self.parts.fetch_concurrency).saturating_sub(waiting).div_ceil(URLS_PER_TASK as usize);
         let room = wanted.min(MAX_OPEN.saturating_sub(open));
         let newcomers_only = room == 0;
         let limit = if newcomers_only { (MAX_OPEN + NEWCOMERS).saturating_sub(open).min(NEWCOMERS) } else { room };
-        if limit == 0 {
+        if limit == 0 && isolated == 0 {
             return true;
         }
         let held: Vec<_> = held.into_iter().collect();
@@ -122,6 +130,8 @@ impl Worker {
                 per_job: u32::try_from((open + limit).div_ceil(2)).unwrap_or(1),
                 held: held.clone(),
                 newcomers_only,
+                isolated: u32::try_from(isolated).unwrap_or(0),
+                isolated_held: isolated_held.clone(),
                 // Of each try: a lease that counts from before a long outage has run out when it is given.
                 now: self.parts.clock.now(),
                 lease: LEASE,
@@ -129,7 +139,7 @@ impl Worker {
         });
         match claimed.await {
             Ok(claimed) => {
-                let is_full = newcomers_only || claimed.len() == limit;
+                let is_full = newcomers_only || claimed.iter().filter(|task| task.isolation.is_none()).count() == limit;
                 for task in claimed {
                     self.open(task, tasks);
                 }
@@ -144,7 +154,8 @@ impl Worker {
     }
 
     fn open(&self, claimed: ClaimedTask, tasks: &mut JoinSet<()>) {
-        let held = Held { lost: CancellationToken::new(), cancelled: CancellationToken::new() };
+        let isolated = claimed.isolation.as_ref().map(|_| claimed.scope.account);
+        let held = Held { lost: CancellationToken::new(), cancelled: CancellationToken::new(), isolated };
         if claimed.cancelled {
             held.cancelled.cancel();
         }
@@ -153,16 +164,26 @@ impl Worker {
             tools: self.parts.tools.clone(),
             health: self.parts.health.clone(),
             cancelled: held.cancelled.clone(),
-            waiting: Waiting::new(self.waiting.clone(), claimed.urls as usize),
+            // Of an isolated task one page is worked on at a time: it keeps few slots busy.
+            waiting: Waiting::new(self.waiting.clone(), if isolated.is_some() { 1 } else { claimed.urls as usize }),
             claimed,
         };
         let (lost, open) = (held.lost.clone(), self.open.clone());
+        let (store, health) = (self.parts.store.clone(), self.parts.health.clone());
         self.open.lock().insert(lease, held);
         tasks.spawn(async move {
-            if lost.run_until_cancelled(task.run()).await.is_none() {
+            let is_lost = lost.run_until_cancelled(task.run()).await;
+            if is_lost.is_none() {
                 tracing::warn!(job = %lease.job, task = lease.seq, "the lease was lost; the task was dropped");
             }
             open.lock().remove(&lease);
+            if is_lost.unwrap_or(true) {
+                // Its holder was taken for dead, and is not.
+                let released = steady(&health, "worker", || store.release_tasks(vec![lease])).await;
+                if let Err(error) = released {
+                    tracing::warn!(job = %lease.job, task = lease.seq, %error, "a death that was none stays counted");
+                }
+            }
         });
     }
 
@@ -231,8 +252,10 @@ impl Waiting {
 
     /// Counts one URL as done.
     pub(super) fn done(&mut self) {
-        self.left -= 1;
-        self.total.fetch_sub(1, Ordering::Relaxed);
+        if self.left > 0 {
+            self.left -= 1;
+            self.total.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
