@@ -32,6 +32,7 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::{Scope, Sites},
+    fetch::{Gap, Requester},
     jobs::{JobOptions, read_urls, segment::Gathering},
     plans::Plans,
     scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
@@ -171,7 +172,7 @@ impl OpenTask {
             TaskInput::Found(found) => &found[..],
             TaskInput::Range { .. } => &[],
         };
-        let lane = self.claimed.lease.job.0;
+        let requester = self.requester();
         let mut tally = Tally::default();
         let mut segments = Vec::new();
         let mut gathering = Gathering::new(self.claimed.first, self.claimed.urls);
@@ -182,7 +183,7 @@ impl OpenTask {
             .map(|(index, url)| {
                 let (plan, crawl, cancelled, scraper) = (&plan, crawl.as_ref(), &self.cancelled, &tools.scraper);
                 let origin = found.get(index).map(|url| Origin { depth: url.depth, found_on: url.found_on.as_deref() });
-                let target = Target { url, lane, origin };
+                let target = Target { url, requester, origin, arrived: None };
                 async move {
                     let mut scraped = match plan {
                         _ if cancelled.is_cancelled() => Scraped::cancelled(target),
@@ -263,12 +264,13 @@ impl OpenTask {
             not_allowed(errors.first().map(|error| format!("{}: {}", error.pointer, error.detail)))
         })?;
         let lease = self.claimed.lease;
-        let mut gap = asked.options.delay();
+        let mut gap = Gap { own: asked.options.delay(), ..Gap::default() };
         if options.scrape.respect_robots != Some(false) && !self.cancelled.is_cancelled() {
-            gap = gap.max(sites.robots.rules(&start, lease.job.0).await.crawl_delay().unwrap_or_default());
+            gap.site = sites.robots.rules(&start, self.requester()).await.crawl_delay().unwrap_or_default();
         }
         let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap));
         let crawl = Crawl {
+            requester: self.requester(),
             lease,
             store: self.tools.store.clone(),
             health: self.health.clone(),
@@ -281,6 +283,10 @@ impl OpenTask {
             told: Mutex::default(),
         };
         Ok((plan, Some(crawl)))
+    }
+
+    fn requester(&self) -> Requester {
+        Requester { tenant: self.claimed.scope, job: self.claimed.lease.job.0 }
     }
 
     async fn write(&self, gathering: &mut Gathering) -> Result<Vec<Segment>, BlobsError> {
