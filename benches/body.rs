@@ -156,6 +156,8 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
             held: Vec::new(),
             newcomers_only: false,
             rooms: Vec::new(),
+            isolated: 0,
+            isolated_held: Vec::new(),
             now: clock.now(),
             lease: Duration::from_secs(600),
         };

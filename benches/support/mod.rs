@@ -214,6 +214,8 @@ pub(crate) async fn seed(data_dir: &Path, key: &str, endpoints: impl Iterator<It
             held: Vec::new(),
             newcomers_only: false,
             rooms: Vec::new(),
+            isolated: 0,
+            isolated_held: Vec::new(),
             now: clock.now(),
             lease: Duration::from_secs(600),
         };

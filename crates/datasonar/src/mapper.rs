@@ -95,7 +95,7 @@ impl Mapper {
         let agent = self.sites.robots.agent();
         let plan = Plan::new(&options, &self.limits).expect("these options contradict no limit");
         let plan = plan.for_crawl(&options, agent, Gap::default());
-        let target = Target { url: query.url.as_str(), requester, origin: None, arrived: None };
+        let target = Target { url: query.url.as_str(), requester, origin: None, arrived: None, door: None };
         let scraped = self.scraper.scrape(target, &plan.into(), &CancellationToken::new()).await;
         let Some(facts) = scraped.facts else { return };
         let source = LinkSource { page: &facts.page, robots_tags: &facts.robots_tags };

@@ -168,6 +168,8 @@ pub fn claiming(limit: u32) -> ClaimTasks {
         held: Vec::new(),
         newcomers_only: false,
         rooms: Vec::new(),
+        isolated: ALL,
+        isolated_held: Vec::new(),
         now: at(0),
         lease: LEASE,
     }

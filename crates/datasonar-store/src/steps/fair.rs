@@ -229,6 +229,8 @@ mod tests {
             held: held.iter().map(|&(number, tasks)| (job(number), tasks)).collect(),
             newcomers_only: false,
             rooms: Vec::new(),
+            isolated: 0,
+            isolated_held: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
             lease: Duration::ZERO,
         }

@@ -55,7 +55,7 @@ async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request)
     let (own, plan, _) = app.jobs.terms().split::<Single>(fields.members, &["url"])?;
     let is_charged = app.plans.charge(scope, 1).await?;
     let requester = Requester { tenant: scope, job: app.ids.uuid() };
-    let target = Target { url: &own.url, requester, origin: None, arrived: Some(arrived) };
+    let target = Target { url: &own.url, requester, origin: None, arrived: Some(arrived), door: None };
     let scraped = app.scraper.scrape(target, &plan, &CancellationToken::new()).await;
     count(&app, scope, std::slice::from_ref(&scraped), is_charged);
     let status = match scraped.error.as_ref().map(|error| error.code) {
@@ -136,7 +136,7 @@ async fn scrape_all(
 
 /// A page of a batch. Its limit counts from its first request; that of the batch, from the arrival of the call.
 fn target(url: &str, requester: Requester) -> Target<'_> {
-    Target { url, requester, origin: None, arrived: None }
+    Target { url, requester, origin: None, arrived: None, door: None }
 }
 
 /// An answer that is JSON already.

@@ -97,7 +97,26 @@ impl Crawl {
         is_start
     }
 
-    fn drop_page(&self, index: usize, reason: SkipReason) {
+    /// Tells the store what was found so far.
+    ///
+    /// # Errors
+    /// When the store fails, or the lease is lost.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        let waiting = std::mem::take(&mut self.told.lock().waiting);
+        if waiting == Discovery::default() {
+            return Ok(());
+        }
+        steady(&self.health, "worker", || self.store.discover(self.lease, waiting.clone())).await
+    }
+
+    /// Tells why a page has no result.
+    pub(super) fn dropped(&self, index: usize) -> Option<SkipReason> {
+        let told = self.told.lock();
+        told.dropped.iter().find(|page| page.index as usize == index).map(|page| page.skipped.reason)
+    }
+
+    /// Takes note of a page that has no result.
+    pub(super) fn drop_page(&self, index: usize, reason: SkipReason) {
         let skipped = SkippedUrl { url: self.urls[index].clone(), reason };
         let index = u32::try_from(index).expect("a task has few URLs");
         self.told.lock().dropped.push(DroppedPage { index, skipped });

@@ -31,6 +31,8 @@ const MAX_OPEN: usize = 64;
 const NEWCOMERS: usize = 8;
 /// How many tasks may be open where accounts hold more than their part and others get theirs beside it.
 const MOST_OPEN: usize = 4 * MAX_OPEN;
+/// How many isolated tasks may be open, beside all others. They take turns at being worked on.
+const ISOLATED: usize = 8;
 
 /// What a worker is made of.
 pub struct WorkerParts {
@@ -65,6 +67,7 @@ struct Held {
     lost: CancellationToken,
     /// Ends the task early: its job was cancelled.
     cancelled: CancellationToken,
+    is_isolated: bool,
 }
 
 impl Worker {
@@ -98,7 +101,8 @@ impl Worker {
 
     /// Claims what there is room for. Tells whether there may be more than it took.
     async fn claim(&self, tasks: &mut JoinSet<()>) -> bool {
-        let (held, accounts) = self.held();
+        let (held, accounts, isolated_held) = self.held();
+        let isolated = ISOLATED.saturating_sub(isolated_held.len());
         let open: usize = held.values().map(|count| *count as usize).sum();
         let waiting: usize = accounts.values().map(|load| load.waiting).sum();
         let wanted = (2 * self.parts.fetch_concurrency).saturating_sub(waiting).div_ceil(URLS_PER_TASK as usize);
@@ -106,7 +110,7 @@ impl Worker {
         let newcomers_only = room == 0;
         let rooms = if newcomers_only { rooms(&accounts, self.parts.fetch_concurrency) } else { Vec::new() };
         let limit = if newcomers_only { MOST_OPEN.saturating_sub(open).min(NEWCOMERS) } else { room };
-        if limit == 0 {
+        if limit == 0 && isolated == 0 {
             return true;
         }
         let held: Vec<_> = held.into_iter().collect();
@@ -118,6 +122,8 @@ impl Worker {
                 held: held.clone(),
                 newcomers_only,
                 rooms: rooms.clone(),
+                isolated: u32::try_from(isolated).unwrap_or(0),
+                isolated_held: isolated_held.clone(),
                 // Of each try: a lease that counts from before a long outage has run out when it is given.
                 now: self.parts.clock.now(),
                 lease: LEASE,
@@ -125,7 +131,7 @@ impl Worker {
         });
         match claimed.await {
             Ok(claimed) => {
-                let is_full = newcomers_only || claimed.len() == limit;
+                let is_full = newcomers_only || claimed.iter().filter(|task| task.isolation.is_none()).count() == limit;
                 for task in claimed {
                     self.open(task, tasks);
                 }
@@ -139,22 +145,30 @@ impl Worker {
         }
     }
 
-    /// The tasks that are open by job, and the load of each account.
-    fn held(&self) -> (BTreeMap<JobId, u32>, BTreeMap<AccountId, Load>) {
+    /// The tasks that are open by job, the load of each account, and the accounts of the isolated tasks, which are counted
+    /// there alone.
+    fn held(&self) -> (BTreeMap<JobId, u32>, BTreeMap<AccountId, Load>, Vec<AccountId>) {
         let (mut held, mut accounts) = (BTreeMap::<_, u32>::new(), BTreeMap::<_, Load>::new());
+        let mut isolated = Vec::new();
         for (lease, task) in &*self.open.lock() {
+            if task.is_isolated {
+                isolated.push(task.account);
+                continue;
+            }
             *held.entry(lease.job).or_default() += 1;
             accounts.entry(task.account).or_default().open += 1;
         }
         for (account, waiting) in &*self.waiting.lock() {
             accounts.entry(*account).or_default().waiting = *waiting;
         }
-        (held, accounts)
+        (held, accounts, isolated)
     }
 
     fn open(&self, claimed: ClaimedTask, tasks: &mut JoinSet<()>) {
         let account = claimed.scope.account;
-        let held = Held { account, lost: CancellationToken::new(), cancelled: CancellationToken::new() };
+        let is_isolated = claimed.isolation.is_some();
+        let (lost, cancelled) = (CancellationToken::new(), CancellationToken::new());
+        let held = Held { account, lost, cancelled, is_isolated };
         if claimed.cancelled {
             held.cancelled.cancel();
         }
@@ -163,16 +177,26 @@ impl Worker {
             tools: self.parts.tools.clone(),
             health: self.parts.health.clone(),
             cancelled: held.cancelled.clone(),
-            waiting: Waiting::new(self.waiting.clone(), account, claimed.urls as usize),
+            // Of an isolated task one page is worked on at a time: it keeps few slots busy.
+            waiting: Waiting::new(self.waiting.clone(), account, if is_isolated { 1 } else { claimed.urls as usize }),
             claimed,
         };
         let (lost, open) = (held.lost.clone(), self.open.clone());
+        let (store, health) = (self.parts.store.clone(), self.parts.health.clone());
         self.open.lock().insert(lease, held);
         tasks.spawn(async move {
-            if lost.run_until_cancelled(task.run()).await.is_none() {
+            let is_lost = lost.run_until_cancelled(task.run()).await;
+            if is_lost.is_none() {
                 tracing::warn!(job = %lease.job, task = lease.seq, "the lease was lost; the task was dropped");
             }
             open.lock().remove(&lease);
+            if is_lost.unwrap_or(true) {
+                // Its holder was taken for dead, and is not.
+                let released = steady(&health, "worker", || store.release_tasks(vec![lease])).await;
+                if let Err(error) = released {
+                    tracing::warn!(job = %lease.job, task = lease.seq, %error, "a death that was none stays counted");
+                }
+            }
         });
     }
 
@@ -268,8 +292,10 @@ impl Waiting {
 
     /// Counts one URL as done.
     pub(super) fn done(&mut self) {
-        self.left -= 1;
-        self.take(1);
+        if self.left > 0 {
+            self.left -= 1;
+            self.take(1);
+        }
     }
 
     fn take(&self, urls: usize) {

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::{
     document::Document,
+    gate::{Door, ProcessingGate},
     options::{Format, Plan, Render},
     page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PagePicture, PageResult, PageStatus},
 };
@@ -39,7 +40,12 @@ pub struct ScraperParts {
     pub policy: AddressPolicy,
     /// How many documents are worked on at once.
     pub cpus: NonZero<usize>,
+    /// Called before a document is processed, with its URL.
+    pub before_processing: Option<BeforeProcessing>,
 }
+
+/// Called before a document is processed, with its URL.
+pub type BeforeProcessing = Arc<dyn Fn(&Url) + Send + Sync>;
 
 /// Turns URLs into page results.
 pub struct Scraper {
@@ -48,6 +54,8 @@ pub struct Scraper {
     robots: Robots,
     policy: AddressPolicy,
     cpus: FairSemaphore,
+    gate: ProcessingGate,
+    before_processing: Option<BeforeProcessing>,
 }
 
 /// A document that was got, and what getting it took.
@@ -78,6 +86,8 @@ pub struct Target<'a> {
     pub origin: Option<Origin<'a>>,
     /// When the client asked, where it waits for the page: the time limit then counts from there.
     pub arrived: Option<Instant>,
+    /// Where the page waits before it is processed; without one, it is processed beside others.
+    pub door: Option<&'a Arc<Door>>,
 }
 
 /// How a crawl came to a URL.
@@ -124,6 +134,11 @@ pub struct Scraped {
 }
 
 impl Scraped {
+    /// The code of why it has no content, if it has none.
+    pub fn error_code(&self) -> Option<ErrorCode> {
+        self.error.as_ref().map(|error| error.code)
+    }
+
     /// The page result of a URL that gave no content.
     pub fn failed(target: Target<'_>, error: PageError) -> Self {
         target.failed(error, 0).into()
@@ -144,8 +159,9 @@ impl From<PageResult> for Scraped {
 impl Scraper {
     /// Puts a scraper together.
     pub fn new(parts: ScraperParts) -> Self {
-        let ScraperParts { fetcher, renderer, robots, policy, cpus } = parts;
-        Self { fetcher, renderer, robots, policy, cpus: FairSemaphore::new(cpus.get()) }
+        let ScraperParts { fetcher, renderer, robots, policy, cpus, before_processing } = parts;
+        let cpus = FairSemaphore::new(cpus.get());
+        Self { fetcher, renderer, robots, policy, cpus, gate: ProcessingGate::default(), before_processing }
     }
 
     /// Scrapes one URL. There is always a page result; `stop` ends it early as `cancelled`. Where the client waits, there is
@@ -157,6 +173,11 @@ impl Scraper {
             tokio::time::timeout_at(deadline, self.page(target, plan)).await.unwrap_or_else(|_| late(target, plan))
         };
         stop.run_until_cancelled(page).await.unwrap_or_else(|| Scraped::cancelled(target))
+    }
+
+    /// The gate that pages pass to be processed.
+    pub fn gate(&self) -> &ProcessingGate {
+        &self.gate
     }
 
     /// Ends what it has running besides itself: its browsers. It scrapes no more.
@@ -269,24 +290,34 @@ impl Scraper {
 
     /// Derives a document's content, on a thread that may be busy.
     async fn derive(&self, target: Target<'_>, plan: &Arc<Plan>, got: Got, may_render: bool) -> Derived {
-        let turn = {
-            let gives_way = async {
-                match &got.slot {
-                    Some(slot) => slot.preempted().await,
-                    None => std::future::pending().await,
-                }
+        let passed = async {
+            // Before a thread is waited for: whoever is alone must not wait for one that others hold at the gate.
+            let (inside, beside) = match target.door {
+                Some(door) => (Some(door.enter().await), None),
+                None => (None, Some(self.gate.beside().await)),
             };
-            tokio::select! {
-                biased;
-                turn = self.cpus.acquire(target.requester, 1) => turn,
-                () = gives_way => return Derived::GaveWay,
+            (self.cpus.acquire(target.requester, 1).await, inside, beside)
+        };
+        let gives_way = async {
+            match &got.slot {
+                Some(slot) => slot.preempted().await,
+                None => std::future::pending().await,
             }
+        };
+        let held = tokio::select! {
+            biased;
+            held = passed => held,
+            () = gives_way => return Derived::GaveWay,
         };
         let page = target.failed(PageError::new(ErrorCode::Internal, "the page has no content"), 0);
         let plan = plan.clone();
+        let before = self.before_processing.clone();
         let limit = EXTRACT_TIMEOUT.min(plan.timeout.saturating_sub(got.spent).max(Duration::from_secs(1)));
         let work = move || {
-            let _turn = turn;
+            let _held = held;
+            if let Some(before) = before {
+                before(got.document.final_url());
+            }
             if may_render && got.document.is_shell() {
                 return Derived::IsShell;
             }
