@@ -77,6 +77,6 @@ pub use schedule::{
 pub use segment::{Segment, SegmentData};
 pub use store::{Store, Totals};
 pub use task::{
-    ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, Isolation, KeptPage, KeptResult, NewTask, PageDeaths,
-    PageMark, Renewal, TaskInput, TaskLease,
+    AccountRoom, ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, Isolation, KeptPage, KeptResult, NewTask,
+    PageDeaths, PageMark, Renewal, TaskInput, TaskLease,
 };

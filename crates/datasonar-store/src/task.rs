@@ -48,6 +48,8 @@ pub struct ClaimTasks {
     pub held: Vec<(JobId, u32)>,
     /// When true, only jobs that are not in `held` are served: the claimer is full, and looks for newcomers only.
     pub newcomers_only: bool,
+    /// Accounts that are served otherwise.
+    pub rooms: Vec<AccountRoom>,
     /// At most so many isolated tasks, besides; of each account one.
     pub isolated: u32,
     /// Accounts of which the claimer holds an isolated task already: they get no other.
@@ -56,6 +58,18 @@ pub struct ClaimTasks {
     pub now: Timestamp,
     /// For how long the leases are to hold.
     pub lease: Duration,
+}
+
+/// What one account may get of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountRoom {
+    /// The account.
+    pub account: AccountId,
+    /// At most so many tasks.
+    pub limit: u32,
+    /// When true, only its jobs that are not in [`ClaimTasks::held`] are served; takes the place of
+    /// [`ClaimTasks::newcomers_only`].
+    pub newcomers_only: bool,
 }
 
 /// A task with all that is needed to work on it.

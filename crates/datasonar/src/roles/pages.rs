@@ -7,7 +7,6 @@ use datasonar_store::{
 };
 use futures::{TryFutureExt, future::try_join};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{
     crawl::Crawl,
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     blobs::BlobsError,
+    fetch::Requester,
     jobs::segment::Gathering,
     scrape::{Door, ErrorCode, Origin, PageError, Plan, Scraped, Scraper, Target},
 };
@@ -43,7 +43,7 @@ pub(super) struct Pages<'a> {
     pub(super) urls: &'a [String],
     /// How a crawl came to them.
     pub(super) found: &'a [FoundUrl],
-    pub(super) lane: Uuid,
+    pub(super) requester: Requester,
     /// The job's options; why there is no page, if they cannot be used.
     pub(super) plan: Result<Arc<Plan>, PageError>,
     pub(super) crawl: Option<Crawl>,
@@ -123,7 +123,7 @@ impl Pages<'_> {
 
     fn target<'t>(&'t self, index: usize, door: Option<&'t Arc<Door>>) -> Target<'t> {
         let origin = self.found.get(index).map(|url| Origin { depth: url.depth, found_on: url.found_on.as_deref() });
-        Target { url: &self.urls[index], lane: self.lane, origin, door }
+        Target { url: &self.urls[index], requester: self.requester, origin, arrived: None, door }
     }
 
     /// Scrapes one page, and goes on from it in a crawl. There is no result if the page is another one's.

@@ -34,6 +34,7 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::{Scope, Sites},
+    fetch::{Gap, Requester},
     jobs::{JobOptions, read_urls, segment::Gathering},
     plans::Plans,
     scrape::{Limits, PageError, Plan, Scraper},
@@ -161,9 +162,9 @@ impl OpenTask {
         let (isolated, kept) = self.isolation();
         let kept = done.take_kept(kept, &urls, crawl.as_ref());
         kept.iter().for_each(|_| self.waiting.done());
-        let (cancelled, lane) = (self.cancelled.clone(), self.claimed.lease.job.0);
+        let (cancelled, requester) = (self.cancelled.clone(), self.requester());
         let scraper = &tools.scraper;
-        let pages = Pages { scraper, urls: &urls, found, lane, plan, crawl, cancelled: &cancelled, isolated };
+        let pages = Pages { scraper, urls: &urls, found, requester, plan, crawl, cancelled: &cancelled, isolated };
         let mut held = HeldBytes { all: &tools.held_bytes, own: 0 };
         {
             let open = (0..urls.len()).filter(|index| !kept.contains(index));
@@ -239,12 +240,13 @@ impl OpenTask {
             not_allowed(errors.first().map(|error| format!("{}: {}", error.pointer, error.detail)))
         })?;
         let lease = self.claimed.lease;
-        let mut gap = asked.options.delay();
+        let mut gap = Gap { own: asked.options.delay(), ..Gap::default() };
         if options.scrape.respect_robots != Some(false) && !self.cancelled.is_cancelled() {
-            gap = gap.max(sites.robots.rules(&start, lease.job.0).await.crawl_delay().unwrap_or_default());
+            gap.site = sites.robots.rules(&start, self.requester()).await.crawl_delay().unwrap_or_default();
         }
         let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap));
         let crawl = Crawl {
+            requester: self.requester(),
             lease,
             store: self.tools.store.clone(),
             health: self.health.clone(),
@@ -257,6 +259,10 @@ impl OpenTask {
             told: Mutex::default(),
         };
         Ok((plan, Some(crawl)))
+    }
+
+    fn requester(&self) -> Requester {
+        Requester { tenant: self.claimed.scope, job: self.claimed.lease.job.0 }
     }
 
     async fn write(&self, gathering: &mut Gathering) -> Result<Vec<Segment>, BlobsError> {

@@ -8,7 +8,7 @@
 //! resolves only while a tenant below its fair share waits, for holders of the tenant that is furthest above its own, those
 //! first whose work has made no progress for the longest time, and never within [`MIN_HOLD`] of being granted. Where there
 //! are more tenants than permits, tenants take turns: a permit is then kept for at least the time that was asked for with
-//! [`FairSemaphore::acquire_for`].
+//! [`FairSemaphore::acquire_with`].
 //!
 //! **Not its job.** It does not interrupt work by itself, and what does not await `preempted` is never asked to yield. It
 //! knows one process; sharing among processes is that of [`super::sharing`].
@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
-use queue::{Granted, MIN_HOLD, Queue};
+use queue::{Granted, MIN_HOLD, Place, Queue};
 
 /// The tenant and job on whose behalf something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,15 @@ pub struct Requester {
     pub tenant: Scope,
     /// The job; an id of its own for a call that is waited for.
     pub job: Uuid,
+}
+
+/// How a request for permits is treated beside others. The default is that of work that has not begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Priority {
+    /// Whether its work was begun before: it then comes before the job's other requests.
+    pub resumes: bool,
+    /// How long the permit is left alone while its tenant holds no more than its fair share; [`MIN_HOLD`] at least.
+    pub hold: Duration,
 }
 
 /// A number of permits, shared fairly. Cloning is cheap, and the clones share the permits.
@@ -54,7 +63,7 @@ pub struct Permit {
 struct Waiting<'a> {
     semaphore: &'a FairSemaphore,
     requester: Requester,
-    id: u64,
+    place: Place,
 }
 
 /// An offer to yield, withdrawn when dropped unless it was taken up.
@@ -72,17 +81,15 @@ impl FairSemaphore {
     /// Waits for `amount` permits, at least one. An amount beyond all permits is granted when nothing else is held.
     /// Dropping the future gives up waiting and loses nothing.
     pub async fn acquire(&self, requester: Requester, amount: u64) -> Permit {
-        self.acquire_for(requester, amount, MIN_HOLD).await
+        self.acquire_with(requester, amount, Priority::default()).await
     }
 
-    /// Does the same, and has the permit left alone for `hold`, if that is longer than [`MIN_HOLD`], as long as its tenant
-    /// holds no more than its fair share.
-    pub async fn acquire_for(&self, requester: Requester, amount: u64, hold: Duration) -> Permit {
-        let hold = hold.max(MIN_HOLD);
+    /// Does the same with a priority.
+    pub async fn acquire_with(&self, requester: Requester, amount: u64, priority: Priority) -> Permit {
         let (sender, permit) = oneshot::channel();
-        let id = self.0.lock().wait(requester, amount, hold, sender);
+        let place = self.0.lock().wait(requester, amount, priority, sender);
         // Declared after the receiver, so that a request leaves the queue before nobody listens any more.
-        let waiting = Waiting { semaphore: self, requester, id };
+        let waiting = Waiting { semaphore: self, requester, place };
         self.pass_on();
         let permit = permit.await.expect("a request is granted or waits in the queue, which `self` keeps alive");
         drop(waiting);
@@ -127,7 +134,21 @@ impl Permit {
     /// Waits until the permit is to be returned so that a tenant below its fair share can go on; the holder is to drop it
     /// then. It is left alone as long as this is not awaited.
     pub async fn preempted(&self) {
-        let token = self.semaphore.0.lock().offer(self.requester, self.id);
+        self.yielded(false).await;
+    }
+
+    /// Does the same for a holder whose work has not begun: it loses nothing, and is asked first and at once.
+    pub async fn wanted(&self) {
+        self.yielded(true).await;
+    }
+
+    async fn yielded(&self, is_idle: bool) {
+        let token = {
+            let mut queue = self.semaphore.0.lock();
+            let token = queue.offer(self.requester, self.id, is_idle);
+            queue.review(Instant::now());
+            token
+        };
         let mut offer = Offer { permit: self, is_taken: false };
         for hold in [MIN_HOLD, self.hold] {
             let due = tokio::time::sleep_until(self.since + hold);
@@ -162,7 +183,7 @@ impl Drop for Permit {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut queue = self.semaphore.0.lock();
-        queue.cancel(self.requester, self.id);
+        queue.cancel(self.requester, self.place);
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Requester;
+use super::{Priority, Requester};
 
 /// A permit is asked back no sooner than this after it was granted.
 pub(super) const MIN_HOLD: Duration = Duration::from_secs(1);
@@ -58,8 +58,17 @@ struct Job<W> {
     held: u64,
     asked: u64,
     turn: u64,
-    waiting: BTreeMap<u64, Waiter<W>>,
+    /// By place: work that resumes comes before work that has not begun.
+    waiting: BTreeMap<Place, Waiter<W>>,
     holders: BTreeMap<u64, Holder>,
+}
+
+/// The place of a request in its job's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// Whether its work has yet to begin.
+    is_fresh: bool,
+    pub(super) id: u64,
 }
 
 #[derive(Debug)]
@@ -78,12 +87,33 @@ struct Holder {
     progressed: Instant,
     /// Present while the holder is able to yield; cancelled when it is asked to.
     yields: Option<CancellationToken>,
+    /// Whether yielding costs no work, so that it may be asked to at once.
+    is_idle: bool,
     is_asked: bool,
 }
 
+/// Why holders are asked to yield.
+#[derive(Clone, Copy)]
+enum Reason {
+    /// They have more than their share.
+    AboveShare,
+    /// It is another's turn.
+    Turn,
+}
+
 impl Holder {
-    fn may_be_asked(&self, now: Instant, hold: Duration) -> bool {
-        !self.is_asked && self.yields.is_some() && now.saturating_duration_since(self.since) >= hold
+    fn may_be_asked(&self, now: Instant, reason: Reason) -> bool {
+        let least = match reason {
+            _ if self.is_idle => Duration::ZERO,
+            Reason::AboveShare => MIN_HOLD,
+            Reason::Turn => self.hold,
+        };
+        !self.is_asked && self.yields.is_some() && now.saturating_duration_since(self.since) >= least
+    }
+
+    /// The order in which holders are asked: those first whose work loses least.
+    fn worth(&self) -> (bool, Instant) {
+        (!self.is_idle, self.progressed)
     }
 }
 
@@ -140,8 +170,8 @@ impl<W> Queue<W> {
         self.permits = permits;
     }
 
-    /// Adds a request to the queue and returns its number. [`Self::grant`] is to be called next.
-    pub(super) fn wait(&mut self, requester: Requester, amount: u64, hold: Duration, payload: W) -> u64 {
+    /// Adds a request to the queue and returns its place. [`Self::grant`] is to be called next.
+    pub(super) fn wait(&mut self, requester: Requester, amount: u64, priority: Priority, payload: W) -> Place {
         self.turn += 1;
         self.next_id += 1;
         self.waiting += 1;
@@ -154,15 +184,17 @@ impl<W> Queue<W> {
         if job.waiting.is_empty() {
             job.turn = self.turn;
         }
-        job.waiting.insert(self.next_id, Waiter { amount: amount.max(1), hold, payload });
-        self.next_id
+        let place = Place { is_fresh: !priority.resumes, id: self.next_id };
+        let hold = priority.hold.max(MIN_HOLD);
+        job.waiting.insert(place, Waiter { amount: amount.max(1), hold, payload });
+        place
     }
 
     /// Takes a request out of the queue that is not waited for any more. One that was granted meanwhile is left as it is.
-    pub(super) fn cancel(&mut self, requester: Requester, id: u64) {
+    pub(super) fn cancel(&mut self, requester: Requester, place: Place) {
         let Some(tenant) = self.tenants.get_mut(&requester.tenant) else { return };
         let Some(job) = tenant.jobs.get_mut(&requester.job) else { return };
-        if job.waiting.remove(&id).is_some() {
+        if job.waiting.remove(&place).is_some() {
             tenant.waiting -= 1;
             self.waiting -= 1;
             self.tidy(requester);
@@ -175,13 +207,13 @@ impl<W> Queue<W> {
         let (&scope, tenant) = waits.min_by_key(|(_, tenant)| (tenant.held, tenant.turn))?;
         let waits = tenant.jobs.iter_mut().filter(|(_, job)| !job.waiting.is_empty());
         let (&id_of_job, job) = waits.min_by_key(|(_, job)| (job.held, job.turn))?;
-        let (&id, first) = job.waiting.first_key_value()?;
+        let (&place, first) = job.waiting.first_key_value()?;
         // An amount beyond all permits is granted alone.
         let fits = self.held.saturating_add(first.amount) <= self.permits || (self.held == 0 && self.permits > 0);
         if !fits {
             return None;
         }
-        let Waiter { amount, hold, payload } = job.waiting.remove(&id).expect("it is the first");
+        let Waiter { amount, hold, payload } = job.waiting.remove(&place).expect("it is the first");
         self.turn += 1;
         (tenant.turn, job.turn) = (self.turn, self.turn);
         tenant.waiting -= 1;
@@ -189,9 +221,10 @@ impl<W> Queue<W> {
         self.held += amount;
         tenant.held += amount;
         job.held += amount;
-        job.holders.insert(id, Holder { amount, since: now, hold, progressed: now, yields: None, is_asked: false });
+        let (progressed, yields, is_idle, is_asked) = (now, None, false, false);
+        job.holders.insert(place.id, Holder { amount, since: now, hold, progressed, yields, is_idle, is_asked });
         let requester = Requester { tenant: scope, job: id_of_job };
-        Some(Granted { requester, id, hold, payload })
+        Some(Granted { requester, id: place.id, hold, payload })
     }
 
     /// Takes back what a holder holds.
@@ -206,11 +239,13 @@ impl<W> Queue<W> {
         self.tidy(requester);
     }
 
-    /// Notes that a holder is able to yield from now on, and returns what is cancelled when it is asked to.
-    pub(super) fn offer(&mut self, requester: Requester, id: u64) -> CancellationToken {
+    /// Notes that a holder is able to yield from now on, and whether that costs no work. Returns what is cancelled when it is
+    /// asked to.
+    pub(super) fn offer(&mut self, requester: Requester, id: u64, is_idle: bool) -> CancellationToken {
         let token = CancellationToken::new();
         if let Some(holder) = self.holder(requester, id) {
             holder.yields = Some(token.clone());
+            holder.is_idle = is_idle;
         }
         token
     }
@@ -268,7 +303,7 @@ impl<W> Queue<W> {
             let above =
                 self.tenants.iter_mut().filter(|(scope, tenant)| tenant.keeps() > share && !exhausted.contains(*scope));
             let Some((&scope, tenant)) = above.max_by_key(|(_, tenant)| tenant.keeps()) else { break };
-            match tenant.ask_one(now, |_| MIN_HOLD) {
+            match tenant.ask_one(now, Reason::AboveShare) {
                 Some(amount) => missing = missing.saturating_sub(amount),
                 None => exhausted.push(scope),
             }
@@ -281,11 +316,11 @@ impl<W> Queue<W> {
         while missing > 0 {
             let stalled = |tenant: &Tenant<W>| {
                 let holders = tenant.jobs.values().flat_map(|job| job.holders.values());
-                holders.filter(|holder| holder.may_be_asked(now, holder.hold)).map(|holder| holder.progressed).min()
+                holders.filter(|holder| holder.may_be_asked(now, Reason::Turn)).map(Holder::worth).min()
             };
             let oldest = self.tenants.iter_mut().filter_map(|(scope, tenant)| Some((stalled(tenant)?, scope, tenant)));
             let Some((_, _, tenant)) = oldest.min_by_key(|(since, scope, _)| (*since, **scope)) else { return };
-            let Some(amount) = tenant.ask_one(now, |holder| holder.hold) else { return };
+            let Some(amount) = tenant.ask_one(now, Reason::Turn) else { return };
             missing = missing.saturating_sub(amount);
         }
     }
@@ -325,20 +360,21 @@ impl<W> Tenant<W> {
         let below: u64 = self.jobs.values().map(|job| job.demand(share)).sum();
         let mut missing = below.saturating_sub(free + self.asked);
         while missing > 0 {
-            let has_one = |job: &Job<W>| job.holders.values().any(|holder| holder.may_be_asked(now, MIN_HOLD));
+            let has_one =
+                |job: &Job<W>| job.holders.values().any(|holder| holder.may_be_asked(now, Reason::AboveShare));
             let above = self.jobs.values_mut().filter(|job| job.keeps() > share && has_one(job));
             let Some(job) = above.max_by_key(|job| job.keeps()) else { return };
-            let Some(amount) = job.ask_one(now, |_| MIN_HOLD) else { return };
+            let Some(amount) = job.ask_one(now, Reason::AboveShare) else { return };
             self.asked += amount;
             missing = missing.saturating_sub(amount);
         }
     }
 
     /// Asks one holder of the job that holds most of those that have one to ask.
-    fn ask_one(&mut self, now: Instant, hold: impl Fn(&Holder) -> Duration) -> Option<u64> {
-        let has_one = |job: &Job<W>| job.holders.values().any(|holder| holder.may_be_asked(now, hold(holder)));
+    fn ask_one(&mut self, now: Instant, reason: Reason) -> Option<u64> {
+        let has_one = |job: &Job<W>| job.holders.values().any(|holder| holder.may_be_asked(now, reason));
         let job = self.jobs.values_mut().filter(|job| has_one(job)).max_by_key(|job| job.keeps())?;
-        let amount = job.ask_one(now, &hold)?;
+        let amount = job.ask_one(now, reason)?;
         self.asked += amount;
         Some(amount)
     }
@@ -346,9 +382,9 @@ impl<W> Tenant<W> {
 
 impl<W> Job<W> {
     /// Asks the holder that has come on longest ago.
-    fn ask_one(&mut self, now: Instant, hold: impl Fn(&Holder) -> Duration) -> Option<u64> {
-        let able = self.holders.values_mut().filter(|holder| holder.may_be_asked(now, hold(holder)));
-        let holder = able.min_by_key(|holder| holder.progressed)?;
+    fn ask_one(&mut self, now: Instant, reason: Reason) -> Option<u64> {
+        let able = self.holders.values_mut().filter(|holder| holder.may_be_asked(now, reason));
+        let holder = able.min_by_key(|holder| holder.worth())?;
         holder.is_asked = true;
         holder.yields.as_ref().expect("it may be asked").cancel();
         self.asked += holder.amount;

@@ -110,7 +110,8 @@ async fn work_that_comes_on_is_asked_last() {
 async fn more_tenants_than_permits_take_turns_and_a_permit_is_kept_as_long_as_was_asked() {
     let semaphore = FairSemaphore::new(1);
     let begin = Instant::now();
-    let permit = semaphore.acquire_for(requester(1, 1), 1, Duration::from_secs(4)).await;
+    let permit =
+        semaphore.acquire_with(requester(1, 1), 1, Priority { resumes: false, hold: Duration::from_secs(4) }).await;
     let first = async {
         permit.preempted().await;
         drop(permit);
@@ -135,6 +136,25 @@ async fn work_that_cannot_be_interrupted_any_more_is_not_waited_for() {
     // The first was asked, and did not look: its work had just ended.
     drop(offers.0);
     assert!((&mut offers.1).now_or_never().is_some());
+}
+
+#[tokio::test]
+async fn work_that_resumes_comes_before_its_jobs_other_work_and_idle_holders_yield_at_once() {
+    let semaphore = FairSemaphore::new(2);
+    let held = (semaphore.acquire(requester(1, 1), 1).await, semaphore.acquire(requester(1, 1), 1).await);
+    let mut fresh = Box::pin(semaphore.acquire(requester(1, 1), 1));
+    let resumes = Priority { resumes: true, ..Priority::default() };
+    let mut resumed = Box::pin(semaphore.acquire_with(requester(1, 1), 1, resumes));
+    assert!((&mut fresh).now_or_never().is_none() && (&mut resumed).now_or_never().is_none());
+    drop(held.0);
+    assert!((&mut fresh).now_or_never().is_none());
+    assert!((&mut resumed).now_or_never().is_some(), "and gives its permit to the next");
+    let fresh = fresh.now_or_never().unwrap();
+    let mut wanted = Box::pin(fresh.wanted());
+    assert!((&mut wanted).now_or_never().is_none());
+    let mut other = Box::pin(semaphore.acquire(requester(2, 1), 1));
+    assert!((&mut other).now_or_never().is_none());
+    assert!(wanted.now_or_never().is_some());
 }
 
 #[tokio::test]
@@ -203,6 +223,7 @@ enum Step {
         tenant: u128,
         job: u128,
         amount: u64,
+        resumes: bool,
     },
     /// Gives up, or returns, the one at this place.
     Drop(prop::sample::Index),
@@ -213,7 +234,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        6 => (0_u128..4, 0_u128..3, 1_u64..4).prop_map(|(tenant, job, amount)| Step::Ask { tenant, job, amount }),
+        6 => (0_u128..4, 0_u128..3, 1_u64..4, any::<bool>())
+            .prop_map(|(tenant, job, amount, resumes)| Step::Ask { tenant, job, amount, resumes }),
         2 => any::<prop::sample::Index>().prop_map(Step::Drop),
         1 => any::<prop::sample::Index>().prop_map(Step::Progress),
         1 => (1_u64..12).prop_map(Step::Resize),
@@ -226,7 +248,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     queue: Queue<()>,
     now: Instant,
-    waiting: BTreeMap<u64, Requester>,
+    waiting: BTreeMap<u64, (Requester, Place)>,
     held: BTreeMap<u64, (Requester, tokio_util::sync::CancellationToken, Instant)>,
 }
 
@@ -236,7 +258,7 @@ impl Model {
         loop {
             while let Some(granted) = self.queue.grant(self.now) {
                 self.waiting.remove(&granted.id);
-                let token = self.queue.offer(granted.requester, granted.id);
+                let token = self.queue.offer(granted.requester, granted.id, false);
                 self.held.insert(granted.id, (granted.requester, token, self.now));
             }
             self.queue.review(self.now);
@@ -255,10 +277,11 @@ impl Model {
 
     fn apply(&mut self, step: &Step, unit: bool) {
         match step {
-            Step::Ask { tenant, job, amount } => {
+            Step::Ask { tenant, job, amount, resumes } => {
                 let requester = requester(*tenant, *job);
-                let id = self.queue.wait(requester, if unit { 1 } else { *amount }, MIN_HOLD, ());
-                self.waiting.insert(id, requester);
+                let priority = Priority { resumes: *resumes, ..Priority::default() };
+                let place = self.queue.wait(requester, if unit { 1 } else { *amount }, priority, ());
+                self.waiting.insert(place.id, (requester, place));
             }
             Step::Drop(index) => {
                 let ids: Vec<u64> = self.waiting.keys().chain(self.held.keys()).copied().collect();
@@ -268,7 +291,10 @@ impl Model {
                 let id = *index.get(&ids);
                 match self.held.remove(&id) {
                     Some((requester, ..)) => self.queue.release(requester, id),
-                    None => self.queue.cancel(self.waiting.remove(&id).unwrap(), id),
+                    None => {
+                        let (requester, place) = self.waiting.remove(&id).unwrap();
+                        self.queue.cancel(requester, place);
+                    }
                 }
             }
             Step::Progress(index) if !self.held.is_empty() => {
@@ -306,8 +332,8 @@ proptest! {
         // Amounts leave gaps that may be too small for the next, and an amount beyond all shares is granted some time.
         prop_assert!(!unit || !(is_above && waits_below), "{:?} of {}", tenants, share);
 
-        for (id, requester) in std::mem::take(&mut model.waiting) {
-            model.queue.cancel(requester, id);
+        for (requester, place) in std::mem::take(&mut model.waiting).into_values() {
+            model.queue.cancel(requester, place);
         }
         for (id, (requester, ..)) in std::mem::take(&mut model.held) {
             model.queue.release(requester, id);
