@@ -93,7 +93,7 @@ impl Mapper {
         };
         let agent = self.sites.robots.agent();
         let plan = Plan::new(&options, &self.limits).expect("these options contradict no limit");
-        let plan = plan.for_crawl(&options, agent, Duration::ZERO);
+        let plan = plan.for_crawl(&options, agent, Duration::ZERO, &query.url);
         let target = Target { url: query.url.as_str(), lane, origin: None };
         let scraped = self.scraper.scrape(target, &plan.into(), &CancellationToken::new()).await;
         let Some(facts) = scraped.facts else { return };

@@ -101,6 +101,7 @@ impl SitemapWalk {
         let fetch = Fetch {
             url,
             headers: &headers,
+            headers_origins: &[],
             timeout: TIMEOUT,
             max_bytes: MAX_BYTES,
             lane: self.lane,

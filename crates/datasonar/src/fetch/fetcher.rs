@@ -5,7 +5,7 @@ use std::time::Duration;
 use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched, RedirectGuard};
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::Instant;
-use url::Url;
+use url::{Origin, Url};
 use uuid::Uuid;
 
 use super::{
@@ -47,6 +47,8 @@ pub struct Fetch<'a> {
     pub url: &'a Url,
     /// Request headers.
     pub headers: &'a HeaderMap,
+    /// Origins besides the URL's own that receive all headers when a redirect leads there.
+    pub headers_origins: &'a [Origin],
     /// For all tries and the pauses between them. Waiting for the host or for a slot does not count.
     pub timeout: Duration,
     /// The largest body, decoded.
@@ -122,6 +124,7 @@ impl Fetcher {
         self.tries(fetch, &self.slots, |timeout| {
             self.client.fetch(FetchRequest {
                 headers: fetch.headers.clone(),
+                headers_origins: fetch.headers_origins.to_vec(),
                 max_body_bytes: fetch.max_bytes,
                 timeout,
                 guard: fetch.guard.cloned(),

@@ -152,6 +152,7 @@ impl Robots {
         let fetch = Fetch {
             url,
             headers: &headers,
+            headers_origins: &[],
             timeout: TIMEOUT,
             max_bytes: MAX_BYTES,
             lane,

@@ -333,6 +333,8 @@ const FLAGS: &[&str] = &[
     "--hide-scrollbars",
     "--force-color-profile=srgb",
     "--font-render-hinting=none",
+    // `Referer` tells other origins no more than the page's origin, from workers, too.
+    "--enable-features=CapReferrerToOriginOnCrossOrigin",
     "--disable-features=AutofillServerCommunication,CertificateTransparencyComponentUpdater,DialMediaRouteProvider,\
      HttpsFirstBalancedModeAutoEnable,HttpsUpgrades,IsolateOrigins,LocalNetworkAccessChecks,MediaRouter,OptimizationHints,\
      PreloadTopChromeWebUI,Prerender2,ServiceWorkerAutoPreload,SpareRendererForSitePerProcess,Translate,\

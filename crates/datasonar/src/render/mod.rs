@@ -26,7 +26,7 @@ use bytes::Bytes;
 use datasonar_net::{Client, RedirectGuard, take_credentials};
 use http::{HeaderMap, StatusCode};
 use tokio::{sync::OnceCell, time::Instant};
-use url::Url;
+use url::{Origin, Url};
 
 use browser::Launcher;
 pub use error::{Arrival, RenderError, RenderErrorKind};
@@ -61,8 +61,10 @@ pub struct RenderSettings {
 pub struct Page<'a> {
     /// Its URL.
     pub url: &'a Url,
-    /// Request headers for its site.
+    /// Request headers for its origin.
     pub headers: &'a HeaderMap,
+    /// Further origins that receive them.
+    pub headers_origins: &'a [Origin],
     /// The largest document, serialised.
     pub max_bytes: u64,
     /// An element to wait for; else it is waited until the page is at rest.

@@ -32,7 +32,8 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::{Scope, Sites},
-    jobs::{JobOptions, read_urls, segment::Gathering},
+    crypto::Sealer,
+    jobs::{read_urls, secrets::open_options, segment::Gathering},
     plans::Plans,
     scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
     wake::{Bell, Wake},
@@ -56,6 +57,8 @@ pub struct Tools {
     pub clock: Arc<dyn Clock>,
     /// Ids.
     pub ids: Ids,
+    /// Decrypts the headers of jobs.
+    pub sealer: Sealer,
     /// Rung when a delivery is owed.
     pub wake: Wake,
     /// Defaults of options.
@@ -246,8 +249,11 @@ impl OpenTask {
     /// changed since.
     async fn plan(&self) -> Result<(Arc<Plan>, Option<Crawl>), PageError> {
         let refused = |detail: String| PageError::new(crate::scrape::ErrorCode::Internal, detail);
-        let options: JobOptions = serde_json::from_str(&self.claimed.options)
-            .map_err(|_| refused("the job's options cannot be read".to_owned()))?;
+        let ClaimedTask { scope: owner, lease, options: row, .. } = &self.claimed;
+        let options = open_options(&self.tools.sealer, *owner, lease.job, row).map_err(|error| {
+            tracing::error!(job = %lease.job, %error, "the job's options cannot be read");
+            refused(format!("the job's options cannot be read: {error}"))
+        })?;
         let not_allowed = |error: Option<String>| {
             refused(format!("the job's options are not allowed any more: {}", error.unwrap_or_default()))
         };
@@ -267,7 +273,7 @@ impl OpenTask {
         if options.scrape.respect_robots != Some(false) && !self.cancelled.is_cancelled() {
             gap = gap.max(sites.robots.rules(&start, lease.job.0).await.crawl_delay().unwrap_or_default());
         }
-        let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap));
+        let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap, &start));
         let crawl = Crawl {
             lease,
             store: self.tools.store.clone(),

@@ -3,10 +3,12 @@
 //! here and nowhere else.
 
 mod document;
+mod masked;
 mod options;
 mod page_result;
 mod scraper;
 
+pub use masked::{MASK, is_masked_url, shown_url};
 pub use options::{FieldError, Format, Formats, Limits, Plan, Render, ScrapeOptions};
 pub use page_result::{
     Content, ErrorCode, Metadata, PageContent, PageError, PageLink, PagePicture, PageResult, PageStatus,

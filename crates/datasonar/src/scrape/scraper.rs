@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     document::Document,
+    masked::shown_url,
     options::{Format, Plan, Render},
     page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PagePicture, PageResult, PageStatus},
 };
@@ -159,9 +160,11 @@ impl Scraper {
             Err(error) => return Scraped::failed(target, error),
         };
         let guard = plan.respect_robots.then(|| self.guard(target.lane));
+        let (headers, headers_origins) = plan.headers.for_url(&url);
         let fetch = Fetch {
             url: &url,
-            headers: &plan.headers,
+            headers,
+            headers_origins,
             timeout: plan.timeout,
             max_bytes: plan.max_bytes,
             lane: target.lane,
@@ -212,6 +215,7 @@ impl Scraper {
         let page = Page {
             url: fetch.url,
             headers: fetch.headers,
+            headers_origins: fetch.headers_origins,
             max_bytes: fetch.max_bytes,
             wait_for: plan.wait_for.as_deref(),
             screenshot: plan.formats.contains(&Format::Screenshot),
@@ -263,7 +267,7 @@ impl Scraper {
             Derived::Page(derive(page, got, &plan, limit))
         };
         cpu::run(work).await.unwrap_or_else(|_| {
-            tracing::error!(url = target.url, "extracting a page panicked");
+            tracing::error!(url = shown_url(target.url), "extracting a page panicked");
             let error = PageError::new(ErrorCode::Internal, "the page could not be processed");
             Derived::Page(Scraped::failed(target, error))
         })

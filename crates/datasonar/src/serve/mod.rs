@@ -38,7 +38,7 @@ use crate::{
     crypto::{CryptoError, Sealer},
     dashboard,
     fetch::{FetchSettings, Fetcher, Hosts, Robots},
-    jobs::{Jobs, Results, Terms},
+    jobs::{Jobs, JobsParts, Results, Terms},
     key_uses::KeyUses,
     mapper::Mapper,
     people::{People, PeopleParts},
@@ -310,7 +310,16 @@ fn build(
     let public_url: Arc<str> = public_url.trim_end_matches('/').into();
     let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
     let plans = Plans::new(store.clone(), settings.clone(), clock.clone());
-    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, plans.clone(), wake.clone());
+    let jobs = Jobs::new(JobsParts {
+        store: store.clone(),
+        blobs: blobs.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        sealer: sealer.clone(),
+        terms,
+        plans: plans.clone(),
+        wake: wake.clone(),
+    });
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),
@@ -457,6 +466,7 @@ impl Server {
                 scraper: app.scraper.clone(),
                 clock: app.clock.clone(),
                 ids: app.ids.clone(),
+                sealer: app.sealer.clone(),
                 wake: app.wake.clone(),
                 limits: limits(settings),
                 plans: app.plans.clone(),
