@@ -9,6 +9,7 @@ mod admin;
 mod bodies;
 mod commands;
 mod crawls;
+mod credentials;
 mod dashboard;
 mod description;
 mod documents;
