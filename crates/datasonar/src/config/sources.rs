@@ -9,6 +9,8 @@ use std::{
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::files::create_private_dir;
+
 use super::{
     AccountPlan, AwsVariables, BlobUrl, PlanLimits, SPECS, SettingError, Settings,
     parse::{self, Given},
@@ -319,7 +321,7 @@ fn kept_key(data_dir: &Path) -> Result<String, SettingError> {
 /// Writes the key beside its place, syncs it, and links it there unless another process was first.
 fn keep(data_dir: &Path, path: &Path, key: &str) -> io::Result<()> {
     use std::io::Write;
-    fs::create_dir_all(data_dir)?;
+    create_private_dir(data_dir)?;
     let mut file = tempfile::Builder::new().prefix("encryption").tempfile_in(data_dir)?;
     writeln!(file, "{key}")?;
     file.as_file().sync_all()?;

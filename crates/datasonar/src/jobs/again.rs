@@ -4,7 +4,10 @@ use datasonar_store::{Job, JobKind, NewWork};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Jobs, JobsError, Position, Results, ResultsError, Submit, blocking, first_step, secrets::{OpenError, open_options}};
+use super::{
+    Jobs, JobsError, Position, Results, ResultsError, Submit, blocking, first_step,
+    secrets::{OpenError, open_options},
+};
 
 /// How many results are read at once.
 const AT_ONCE: u32 = 100;

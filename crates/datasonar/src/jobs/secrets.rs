@@ -233,7 +233,8 @@ fn urls(job: &mut Map<String, Value>) -> Vec<&mut String> {
 
 /// The origins that receive a job's headers.
 fn origins(job: &Map<String, Value>) -> BTreeSet<String> {
-    let lists = [job.get("urls"), job.get("headers_origins")].into_iter().flatten().filter_map(Value::as_array).flatten();
+    let lists =
+        [job.get("urls"), job.get("headers_origins")].into_iter().flatten().filter_map(Value::as_array).flatten();
     let texts = job.get("url").into_iter().chain(lists).filter_map(Value::as_str);
     texts.filter_map(|text| Url::parse(text).ok()).map(|url| url.origin().ascii_serialization()).collect()
 }
@@ -317,7 +318,9 @@ mod tests {
         let present = || map(json!({"url": "https://x.example/", "headers": {"cookie": "hush"}}));
         let change = |url: &str, headers: Value| {
             let mut job = map(json!({"url": url, "headers": headers}));
-            keep_masked(&mut job, present()).map(|()| job["headers"].clone()).map_err(|errors| errors[0].pointer.clone())
+            keep_masked(&mut job, present())
+                .map(|()| job["headers"].clone())
+                .map_err(|errors| errors[0].pointer.clone())
         };
         assert_eq!(change("https://x.example/b", json!({"Cookie": MASK})), Ok(json!({"Cookie": "hush"})));
         assert_eq!(change("https://x.example/b", json!({"cookie": "new"})), Ok(json!({"cookie": "new"})));

@@ -79,7 +79,8 @@ impl Paused {
     pub(super) fn go_on(&self, caller: &HeaderMap) -> (&'static str, Value) {
         let mut params = json!({"requestId": self.id});
         let is_referer = |name: &str| name.eq_ignore_ascii_case(header::REFERER.as_str());
-        let tells_more = self.headers.iter().any(|(name, value)| is_referer(name) && self.referer(value) != Some(value.clone()));
+        let tells_more =
+            self.headers.iter().any(|(name, value)| is_referer(name) && self.referer(value) != Some(value.clone()));
         if !caller.is_empty() || tells_more {
             let own = self.headers.iter().filter(|(name, _)| !caller.contains_key(name.as_str()));
             let own = own.filter_map(|(name, value)| {

@@ -273,9 +273,8 @@ impl Schedules {
                 RuleError::Zone(why) => errors.push(FieldError::new("/timezone", why)),
             })
             .ok();
-        let request = read_job(self.jobs.terms(), wanted.job.clone())
-            .map_err(|wrong| errors.extend(within_job(wrong)))
-            .ok();
+        let request =
+            read_job(self.jobs.terms(), wanted.job.clone()).map_err(|wrong| errors.extend(within_job(wrong))).ok();
         match (rule, request) {
             (Some(rule), Some(request)) if errors.is_empty() => Ok((rule, request)),
             _ => Err(errors),

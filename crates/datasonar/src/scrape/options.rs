@@ -403,9 +403,22 @@ mod tests {
             assert_eq!(origin(text).map(|origin| origin.ascii_serialization()).as_deref(), expected, "{text}");
         }
         for text in [
-            "", "*", "null", "api.example.com", "//api.example.com", "ftp://a.example", "data:,x", "https://a.example/b",
-            "https://a.example?", "https://a.example/#", "https://me@a.example", "https://@a.example", "https://*.a.example",
-            "https://a.example:99999", "https://a.example\\b", "https://",
+            "",
+            "*",
+            "null",
+            "api.example.com",
+            "//api.example.com",
+            "ftp://a.example",
+            "data:,x",
+            "https://a.example/b",
+            "https://a.example?",
+            "https://a.example/#",
+            "https://me@a.example",
+            "https://@a.example",
+            "https://*.a.example",
+            "https://a.example:99999",
+            "https://a.example\\b",
+            "https://",
         ] {
             assert_eq!(origin(text).map(|origin| origin.ascii_serialization()), None, "{text}");
         }

@@ -12,7 +12,14 @@ mod neighbours;
 mod rows;
 
 use std::{
-    io, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, sync::atomic::AtomicUsize, thread, time::Duration,
+    io,
+    net::SocketAddr,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::Arc,
+    sync::atomic::AtomicUsize,
+    thread,
+    time::Duration,
 };
 
 use axum::Router;
@@ -34,10 +41,12 @@ use crate::{
     blobs::Blobs,
     clock::{Clock, Ids, SteadyClock},
     config::{Role, Settings},
+    cpu,
     crawl::{SitemapReader, Sites},
     crypto::{CryptoError, Sealer},
     dashboard,
     fetch::{FetchSettings, Fetcher, Hosts, Robots},
+    files,
     jobs::{Jobs, JobsParts, Results, Terms},
     key_uses::KeyUses,
     mapper::Mapper,
@@ -209,6 +218,9 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         (None, None) => Some(Lock::take(&settings.data_dir)?),
         _ => None,
     };
+    if seams.store.is_none() {
+        keep_files_private(&settings.data_dir).await?;
+    }
     let blobs = match &seams.blobs {
         Some(blobs) => blobs.clone(),
         None => open_checked(&settings, &seams.ids).await?,
@@ -259,6 +271,19 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     Ok(server)
 }
 
+/// Takes the access of other users to the data directory away, if there is one.
+async fn keep_files_private(data_dir: &Path) -> Result<(), StartError> {
+    let path = data_dir.to_owned();
+    let repairs = cpu::run_sound(move || files::make_private(&path)).await;
+    match repairs {
+        Ok(repairs) => repairs.tell(data_dir),
+        // With a database and a bucket it is not needed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(StartError::DataDir { path: data_dir.to_owned(), source }),
+    }
+    Ok(())
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let fail = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -293,6 +318,10 @@ fn build(
     let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
     let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
     let renderer = renderer(&settings, &policy, seams)?;
+    if seams.store.is_none() {
+        let renderer = renderer.clone();
+        tokio::task::spawn_blocking(move || renderer.sweep());
+    }
     let cpus = seams.machine.cpus;
     let scraper = Scraper::new(ScraperParts { robots, fetcher, renderer, policy: policy.clone(), cpus });
     let scraper = Arc::new(scraper);
@@ -386,6 +415,9 @@ fn renderer(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Resul
         memory: settings.render_memory,
         user: settings.render_user.clone(),
         sandbox: settings.render_sandbox,
+        data_dir: settings.data_dir.clone(),
+        // As systemd gives it.
+        run_dir: std::env::var_os("RUNTIME_DIRECTORY").filter(|path| !path.is_empty()).map(PathBuf::from),
         user_agent: settings.fetch_user_agent.clone(),
     };
     Ok(Renderer::new(settings, client, seams.ids.clone()))

@@ -45,7 +45,9 @@ impl Host {
                 let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                 let answer = match pages.get(path.as_str()) {
                     Some(to) if to.starts_with("http://") => {
-                        format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                        format!(
+                            "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                        )
                     }
                     Some(body) => format!(
                         "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -241,9 +243,8 @@ async fn a_schedule_that_is_edited_keeps_its_masked_values() {
     let wanted = json!({"name": "nightly", "cron": "0 0 1 1 *", "job": job});
     let made = server.post("/v1/schedules", &wanted).await.is(201);
     let path = format!("/v1/schedules/{}", made["id"].as_str().unwrap());
-    let change = async |body: Value| {
-        server.send(super::server::Call::post("", &body).to(http::Method::PATCH, &path)).await
-    };
+    let change =
+        async |body: Value| server.send(super::server::Call::post("", &body).to(http::Method::PATCH, &path)).await;
     let sent = async || {
         home.asked.lock().unwrap().clear();
         let run = server.post(&format!("{path}/run"), &json!({})).await.is(202);

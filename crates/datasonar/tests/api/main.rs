@@ -13,6 +13,7 @@ mod credentials;
 mod dashboard;
 mod description;
 mod documents;
+mod files;
 #[path = "../support/generated.rs"]
 mod generated;
 mod hostile;
