@@ -13,7 +13,7 @@ use chacha20poly1305::{
     aead::{Aead, KeyInit, Payload},
 };
 use datasonar_store::{Environment, Scope, SecretId};
-use ring::digest;
+use ring::{digest, hmac};
 
 use crate::clock::Ids;
 
@@ -66,6 +66,7 @@ pub enum CryptoError {
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
     key_id: [u8; KEY_ID],
+    mac: hmac::Key,
     ids: Ids,
 }
 
@@ -82,7 +83,18 @@ impl Sealer {
         let mut bytes = [0; 32];
         hex::decode_to_slice(key.trim(), &mut bytes).map_err(|_| CryptoError::Key)?;
         let key_id = sha256(&bytes)[..KEY_ID].try_into().expect("SHA-256 is longer than a key id");
-        Ok(Self { cipher: XChaCha20Poly1305::new(&bytes.into()), key_id, ids })
+        let mac = hmac::Key::new(hmac::HMAC_SHA256, &sha256(&[&b"datasonar tags "[..], &bytes].concat()));
+        Ok(Self { cipher: XChaCha20Poly1305::new(&bytes.into()), key_id, mac, ids })
+    }
+
+    /// Returns a tag by which a text that was given away is known again.
+    pub fn tag(&self, text: &[u8]) -> [u8; 32] {
+        hmac::sign(&self.mac, text).as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+
+    /// Tells whether a tag is that of a text, in constant time.
+    pub fn knows(&self, text: &[u8], tag: &[u8]) -> bool {
+        hmac::verify(&self.mac, text, tag).is_ok()
     }
 
     /// Encrypts a webhook secret for its row.

@@ -1,6 +1,8 @@
 //! The URLs of a site, at once and without a job.
 
 use axum::extract::{Request, State};
+use datasonar_store::StoreError;
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
@@ -9,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{auth::Caller, body::object, problem::Problem};
 use crate::{
     app::App,
-    crawl::{CrawlOptions, Scope, SitemapUse},
+    crawl::{Admission, CrawlOptions, Scope, SitemapUse},
     jobs::members::{typed, unknown},
     mapper::{MapQuery, SiteMap},
     scrape::FieldError,
@@ -58,12 +60,31 @@ struct MapView {
     truncated: bool,
 }
 
+/// Charges a page for each sitemap, and admits none when there are no pages left.
+fn admission(app: &App, owner: datasonar_store::Scope) -> Admission {
+    let plans = app.plans.clone();
+    Admission::new(move || {
+        let plans = plans.clone();
+        async move {
+            match plans.charge(owner, 1).await {
+                Ok(_) => true,
+                Err(StoreError::LimitReached(_)) => false,
+                Err(error) => {
+                    tracing::warn!(%error, "no further sitemaps are read: they cannot be counted");
+                    false
+                }
+            }
+        }
+        .boxed()
+    })
+}
+
 /// List the URLs of a site: those that one page links to and those that its sitemaps name.
 #[utoipa::path(
     post, path = "/v1/map", tag = "Scrape", request_body = MapRequest,
     responses((status = 200, description = "URLs", body = MapView))
 )]
-async fn map(State(app): State<App>, _caller: Caller, request: Request) -> Result<axum::Json<MapView>, Problem> {
+async fn map(State(app): State<App>, Caller(owner): Caller, request: Request) -> Result<axum::Json<MapView>, Problem> {
     let fields = object(request, app.settings.max_request_bytes).await?;
     unknown(&fields.members, FIELDS)?;
     let asked: MapRequest = typed(fields.members).map_err(|error| vec![error])?;
@@ -85,11 +106,12 @@ async fn map(State(app): State<App>, _caller: Caller, request: Request) -> Resul
     })?;
     let query = MapQuery {
         url,
-        scope,
+        scope: scope.into(),
         search: asked.search,
         sitemap: asked.sitemap,
         respect_robots: asked.respect_robots.unwrap_or(true),
         limit,
+        admission: admission(&app, owner),
     };
     let SiteMap { urls, truncated } = app.mapper.map(query, app.ids.uuid()).await;
     Ok(axum::Json(MapView { urls, truncated }))

@@ -153,6 +153,9 @@ impl Sources {
             fetch_timeout: duration("fetch_timeout")?,
             fetch_max_bytes: bytes("fetch_max_bytes")?,
             fetch_retries: self.get("fetch_retries").parse("a whole number", |text| text.parse().ok())?,
+            crawl_max_sitemaps: self
+                .get("crawl_max_sitemaps")
+                .parse("a whole number of at most 1000", |text| text.parse().ok().filter(|number| *number <= 1_000))?,
             fetch_user_agent: self.get("fetch_user_agent").value,
             render_browser: optional("render_browser").map(PathBuf::from),
             render_concurrency: self.get("render_concurrency").parse(number, at_least_one)?,

@@ -416,7 +416,7 @@ async fn live(
         };
         Ok((news, now))
     };
-    Ok(kit::live(&app, query.seen.unwrap_or_else(|| seen(&job)), look))
+    Ok(kit::live(&app, &viewer, query.seen.unwrap_or_else(|| seen(&job)), look))
 }
 
 #[derive(Deserialize)]

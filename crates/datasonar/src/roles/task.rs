@@ -279,6 +279,8 @@ impl OpenTask {
             store: self.tools.store.clone(),
             health: self.health.clone(),
             sites,
+            plans: self.tools.plans.clone(),
+            owner: self.claimed.scope,
             scope: Arc::new(scope),
             options: asked.options,
             plan: plan.clone(),

@@ -316,7 +316,8 @@ fn build(
     );
     let fetcher = fetcher.with_hosts(hosts);
     let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
-    let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
+    let sitemaps = SitemapReader::new(fetcher.clone(), robots.clone(), settings.crawl_max_sitemaps);
+    let sites = Sites { robots: robots.clone(), sitemaps };
     let renderer = renderer(&settings, &policy, seams)?;
     if seams.store.is_none() {
         let renderer = renderer.clone();
@@ -363,6 +364,7 @@ fn build(
             rows: store.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
+            sealer: Some(sealer.clone()),
             session_lifetime: settings.session_lifetime,
             session_idle: settings.session_idle,
         }),

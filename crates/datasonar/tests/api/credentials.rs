@@ -26,15 +26,21 @@ fn headers() -> Value {
 }
 
 /// A site that remembers what it was asked, and by which headers.
-struct Host {
-    url: String,
-    asked: Arc<Mutex<Vec<(String, String)>>>,
+pub(super) struct Host {
+    pub(super) url: String,
+    pub(super) asked: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Host {
-    async fn start(pages: BTreeMap<&'static str, String>) -> Self {
+    pub(super) async fn start(pages: BTreeMap<&'static str, String>) -> Self {
+        Self::start_with(|_| pages).await
+    }
+
+    /// One whose pages know where it is.
+    pub(super) async fn start_with(pages: impl FnOnce(&str) -> BTreeMap<&'static str, String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let pages = pages(&url);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         tokio::spawn(async move {
@@ -74,7 +80,7 @@ impl Host {
     }
 }
 
-fn page(links: &[String]) -> String {
+pub(super) fn page(links: &[String]) -> String {
     let links: String = links.iter().map(|to| format!("<p>Some text before <a href=\"{to}\">a link</a></p>")).collect();
     format!("<html><head><title>A page</title></head><body><main><h1>Title</h1>{links}</main></body></html>")
 }

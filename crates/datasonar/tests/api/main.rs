@@ -27,6 +27,7 @@ mod outage;
 mod payloads;
 #[path = "../../../datasonar-extract/tests/pdfs/mod.rs"]
 mod pdfs;
+mod people;
 mod plans;
 mod replays;
 mod restart;
@@ -37,6 +38,7 @@ mod s3;
 mod schedules;
 #[expect(dead_code, reason = "the tests of rendering use the rest")]
 mod server;
+mod sitemaps;
 mod verify;
 mod waiting;
 mod webhooks;
