@@ -120,8 +120,7 @@ impl Isolated {
                         if apart.is_none() {
                             apart = Some(self.apart(index).await?);
                         }
-                        is_inside = true;
-                        door.open();
+                        is_inside = door.open();
                     }
                     Phase::Outside => {
                         is_inside = false;

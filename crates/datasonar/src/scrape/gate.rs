@@ -68,18 +68,27 @@ pub enum Phase {
 pub struct Inside(Arc<Door>);
 
 impl Door {
-    /// Waits until the door is opened.
+    /// Waits until the door is opened. A page that stops waiting (the future is dropped) is outside.
     pub async fn enter(self: &Arc<Self>) -> Inside {
         *self.phase.lock() = Phase::Waiting;
+        let inside = Inside(self.clone());
         self.changed.notify_one();
-        self.opened.notified().await;
-        Inside(self.clone())
+        // The door may have been opened for one that has stopped waiting.
+        while *self.phase.lock() != Phase::Inside {
+            self.opened.notified().await;
+        }
+        inside
     }
 
-    /// Lets the page in that waits.
-    pub fn open(&self) {
-        *self.phase.lock() = Phase::Inside;
-        self.opened.notify_one();
+    /// Lets the page in that waits. Tells whether there was one.
+    pub fn open(&self) -> bool {
+        let mut phase = self.phase.lock();
+        let is_waiting = *phase == Phase::Waiting;
+        if is_waiting {
+            *phase = Phase::Inside;
+            self.opened.notify_one();
+        }
+        is_waiting
     }
 
     /// Waits until the page has changed its phase by itself. Tells in which it is.
@@ -122,6 +131,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_page_that_stops_waiting_leaves_the_door_closed() {
+        let door = Arc::new(Door::default());
+        let mut entering = Box::pin(door.enter());
+        assert!(entering.as_mut().now_or_never().is_none());
+        assert!(door.open());
+        drop(entering);
+        assert_eq!(door.changed().await, Phase::Outside);
+        assert!(!door.open(), "nobody waits");
+        let mut again = Box::pin(door.enter());
+        assert!(again.as_mut().now_or_never().is_none(), "it was opened for another");
+        assert_eq!(door.changed().await, Phase::Waiting);
+        drop(again);
+        assert!(!door.open());
+    }
+
+    #[tokio::test]
     async fn a_page_waits_at_its_door_each_time() {
         let door = Arc::new(Door::default());
         for _ in 0..2 {
@@ -129,7 +154,7 @@ mod tests {
             assert!(entering.as_mut().now_or_never().is_none());
             assert_eq!(door.changed().await, Phase::Waiting);
             assert!(entering.as_mut().now_or_never().is_none());
-            door.open();
+            assert!(door.open());
             drop(entering.await);
             assert_eq!(door.changed().await, Phase::Outside);
         }
