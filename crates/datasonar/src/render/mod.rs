@@ -133,7 +133,7 @@ struct Inner {
     ids: Ids,
     product: String,
     slots: FairSemaphore,
-    pool: Pool,
+    pool: Arc<Pool>,
     proxy: OnceCell<Proxy>,
 }
 
@@ -146,7 +146,7 @@ impl Renderer {
             ids,
             product: user_agent,
             slots: FairSemaphore::new(concurrency),
-            pool: Pool::new(Launcher { program: browser, user, sandbox, memory }),
+            pool: Arc::new(Pool::new(Launcher { program: browser, user, sandbox, memory })),
             proxy: OnceCell::new(),
         }))
     }

@@ -31,9 +31,8 @@ use super::server::{Call, Server, Setup, site, until};
 
 /// The fetch slots of these servers.
 const SLOTS: usize = 16;
-/// The neighbour's time limit, and by when it has its answer.
+/// The neighbour's time limit, in seconds.
 const LIMIT: u64 = 6;
-const IN_TIME: Duration = Duration::from_secs(LIMIT + 1);
 
 /// What a hostile host does with a connection.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +43,10 @@ enum Trick {
     Drip,
     /// Sends headers and half of a body.
     Stall,
+    /// Sends a good part of a body that is large.
+    StallLarge,
+    /// Answers at once, with a page that is large.
+    Large,
     /// Answers 429 and asks for hours.
     Overloaded,
     /// Redirects to the query.
@@ -100,6 +103,8 @@ async fn play(mut stream: TcpStream, trick: impl Fn(&str) -> Trick, hits: Arc<At
             Trick::Drip | Trick::Stall => {
                 "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nContent-Type: text/html\r\n\r\n<p>Half.".to_owned()
             }
+            Trick::StallLarge => large(3_000_000),
+            Trick::Large => large(LARGE),
             Trick::Overloaded => "HTTP/1.1 429 X\r\nRetry-After: 9999\r\nContent-Length: 0\r\n\r\n".to_owned(),
             Trick::Redirect => {
                 let to = path.split_once('?').unwrap().1;
@@ -112,7 +117,7 @@ async fn play(mut stream: TcpStream, trick: impl Fn(&str) -> Trick, hits: Arc<At
         };
         stream.write_all(answer.as_bytes()).await?;
         match trick {
-            Trick::Silence | Trick::Stall => return stream.read_u8().await.map(drop),
+            Trick::Silence | Trick::Stall | Trick::StallLarge => return stream.read_u8().await.map(drop),
             Trick::Drip => loop {
                 stream.write_all(b".").await?;
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -120,6 +125,15 @@ async fn play(mut stream: TcpStream, trick: impl Fn(&str) -> Trick, hits: Arc<At
             _ => {}
         }
     }
+}
+
+/// The bytes that are sent of a large body.
+const LARGE: usize = 1_500_000;
+
+/// An answer with a body that is said to be so long, as far as it is sent.
+fn large(length: usize) -> String {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nContent-Type: text/plain\r\n\r\n");
+    head + &"A line that is well.\n".repeat(LARGE / 20)[..LARGE]
 }
 
 /// Names that are never resolved, beside those of loopback.
@@ -175,11 +189,16 @@ async fn cancel(server: &Server, key: &str, job: &str) {
 }
 
 /// Scrapes with the neighbour's key, and checks that the answer is there in time. Returns its status and its page.
-async fn scrape(server: &Server, key: &str, mut body: Value) -> (u16, Value) {
-    body["timeout"] = json!(LIMIT);
+async fn scrape(server: &Server, key: &str, body: Value) -> (u16, Value) {
+    scrape_within(server, key, body, LIMIT).await
+}
+
+/// Does the same with another limit, in seconds.
+async fn scrape_within(server: &Server, key: &str, mut body: Value, limit: u64) -> (u16, Value) {
+    body["timeout"] = json!(limit);
     let begin = Instant::now();
     let answer = server.send(Call::post("/v1/scrape", &body).key(key)).await;
-    assert!(begin.elapsed() <= IN_TIME, "{body} took {:?}: {answer:?}", begin.elapsed());
+    assert!(begin.elapsed() <= Duration::from_secs(limit + 1), "{body} took {:?}: {answer:?}", begin.elapsed());
     (answer.status.as_u16(), answer.json())
 }
 
@@ -223,6 +242,26 @@ async fn dripping_and_stalling_bodies_keep_nobody_waiting() {
         urls.extend(Host::start(&format!("127.0.3.{n}"), |_| Trick::Stall).await.urls(8));
     }
     starve(setup().start().await, vec![json!({"urls": urls, "timeout": 300})]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_that_do_not_end_keep_no_other_large_body_waiting() {
+    let server = setup().flag("fetch_concurrency", "64").start().await;
+    let [neighbour, _] = account(&server, "neighbour").await;
+    let (mut urls, mut hosts) = (Vec::new(), Vec::new());
+    for n in 0..6 {
+        let host = Host::start(&format!("127.0.11.{n}"), |_| Trick::StallLarge).await;
+        urls.extend(host.urls(8));
+        hosts.push(host);
+    }
+    let well = Host::start("127.0.11.9", |_| Trick::Large).await;
+    let job = batch(&server, &server.production, json!({"urls": urls, "timeout": 300})).await;
+    until("the bodies", async || (hosts.iter().map(Host::hits).sum::<usize>() >= 48).then_some(())).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (status, page) = scrape(&server, &neighbour, json!({"url": well.url("well"), "format": "text"})).await;
+    assert_eq!(status, 200, "{}", page["error"]);
+    cancel(&server, &server.production, &job).await;
+    server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -271,7 +310,7 @@ async fn more_tenants_than_slots_take_turns() {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     for _ in 0..2 {
-        let (status, page) = scrape(&server, &neighbour, json!({"url": pages.quick_url()})).await;
+        let (status, page) = scrape_within(&server, &neighbour, json!({"url": pages.quick_url()}), 20).await;
         assert_eq!(status, 200, "{page}");
     }
     for (key, job) in jobs {
@@ -344,7 +383,7 @@ async fn healthy(server: &Server, key: &str, pages: &Site) -> Duration {
         (job["status"] == "completed").then_some(job)
     })
     .await;
-    assert_eq!(job["succeeded"], urls.len(), "{job}");
+    assert_eq!(job["progress"]["succeeded"], urls.len(), "{job}");
     begin.elapsed()
 }
 
