@@ -2,6 +2,7 @@
 //!
 //! Streams, so that a bomb costs what the limit allows and no more. Charsets are not touched here.
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_compression::codecs;
 use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, header};
 use http_body_util::{BodyDataStream, BodyExt};
 use hyper::body::Body;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::io::StreamReader;
 
 use crate::channel::explain;
@@ -78,16 +80,30 @@ pub(crate) struct Read {
 /// Bodies up to this size need no share of the memory for large ones.
 const SMALL_BYTES: usize = 1024 * 1024;
 
+/// Decides when a body that outgrows the small ones may be in memory.
+#[async_trait]
+pub trait LargeBodies: Send + Sync {
+    /// Waits until there is room. What is returned is dropped when the body is.
+    async fn admit(&self) -> Box<dyn Any + Send + Sync>;
+}
+
+#[async_trait]
+impl LargeBodies for Arc<Semaphore> {
+    async fn admit(&self) -> Box<dyn Any + Send + Sync> {
+        Box::new(Self::clone(self).acquire_owned().await.ok())
+    }
+}
+
 /// A large body's permit to be in memory; empty for a small one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Share(Option<Arc<OwnedSemaphorePermit>>);
+pub(crate) struct Share(Option<Arc<dyn Any + Send + Sync>>);
 
 impl Share {
     /// Waits for a permit once a body has outgrown the small ones. Whoever waits holds a small body only, and whoever
     /// has a permit waits for nothing here, so that all get on.
-    async fn grow(&mut self, bytes: usize, large: &Arc<Semaphore>) {
+    async fn grow(&mut self, bytes: usize, large: &dyn LargeBodies) {
         if bytes > SMALL_BYTES && self.0.is_none() {
-            self.0 = Arc::clone(large).acquire_owned().await.ok().map(Arc::new);
+            self.0 = Some(large.admit().await.into());
         }
     }
 }
@@ -97,7 +113,7 @@ pub(crate) async fn read(
     body: impl Incoming,
     headers: &HeaderMap,
     max_bytes: u64,
-    large: &Arc<Semaphore>,
+    large: &dyn LargeBodies,
 ) -> Result<Read, BodyError> {
     let mut share = Share::default();
     let coding = coding(headers)?;
@@ -112,7 +128,7 @@ async fn read_identity(
     mut body: impl Incoming,
     max_bytes: u64,
     share: &mut Share,
-    large: &Arc<Semaphore>,
+    large: &dyn LargeBodies,
 ) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > max_bytes {
         return Err(too_large(max_bytes));
@@ -137,7 +153,7 @@ async fn read_coded(
     coding: Coding,
     max_bytes: u64,
     share: &mut Share,
-    large: &Arc<Semaphore>,
+    large: &dyn LargeBodies,
 ) -> Result<Bytes, BodyError> {
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);

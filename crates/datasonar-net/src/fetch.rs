@@ -22,7 +22,7 @@ use crate::channel::{Channel, MAX_HEADERS};
 use crate::client::{Client, FETCH_KEEP, NoResponse, no_body};
 use crate::connect::Target;
 use crate::credentials;
-use crate::decode::{self, BodyError, Share};
+use crate::decode::{self, BodyError, LargeBodies, Share};
 use crate::fetch_error::{FetchError, FetchErrorKind};
 use crate::headers;
 use crate::timings::{Timings, Trace};
@@ -34,7 +34,7 @@ const MAX_DRAINED_BYTES: u64 = 16 * 1024;
 const DRAIN_WITHIN: Duration = Duration::from_millis(200);
 
 /// A page to fetch.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FetchRequest {
     /// What to fetch. Credentials in it are sent as `Authorization: Basic` unless [`FetchRequest::headers`] has one.
     pub url: Url,
@@ -54,6 +54,14 @@ pub struct FetchRequest {
     pub guard: Option<RedirectGuard>,
     /// Told of each part of the body that arrives.
     pub progress: Option<Progress>,
+    /// Decides when a body over 1 MiB may be in memory, in place of [`crate::ClientOptions::large_bodies`].
+    pub large_bodies: Option<Arc<dyn LargeBodies>>,
+}
+
+impl fmt::Debug for FetchRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchRequest").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
 }
 
 /// Is told how many bytes of a body have arrived, each time some do. A call must not block.
@@ -112,6 +120,7 @@ impl FetchRequest {
             timeout: Duration::from_secs(30),
             guard: None,
             progress: None,
+            large_bodies: None,
         }
     }
 }
@@ -218,7 +227,8 @@ impl Client {
                     frame
                 }
             });
-            let read = decode::read(body, &head.headers, request.max_body_bytes, &self.inner.large_bodies).await?;
+            let large = request.large_bodies.as_deref().unwrap_or(&self.inner.large_bodies);
+            let read = decode::read(body, &head.headers, request.max_body_bytes, large).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
             let mut headers = head.headers;

@@ -191,9 +191,9 @@ impl SitemapWalk {
         };
         let outcome = self.reader.fetcher.fetch(fetch).await;
         let fetched = outcome.result.ok().filter(|fetched| fetched.status.is_success())?;
-        let slot = outcome.slot;
+        let held = outcome.held;
         let work = move || {
-            let _slot = slot;
+            let _held = held;
             Sitemap::read(&fetched.final_url, &fetched.body)
         };
         cpu::run(work).await.ok()

@@ -1,11 +1,8 @@
 //! A fetch: tries, the pauses between them, and the permits they need.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched, Progress, RedirectGuard};
+use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched, RedirectGuard};
 use datasonar_store::Scope;
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::Instant;
@@ -13,6 +10,7 @@ use url::{Origin, Url};
 
 use super::{
     fair_semaphore::{FairSemaphore, Permit, Priority, Requester},
+    held::Held,
     hosts::{Gap, Hosts},
     time_limit::TimeLimit,
 };
@@ -20,11 +18,11 @@ use crate::clock::Ids;
 
 /// The pause before the first retry; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A body comes on when this many bytes of it have arrived; a drop now and then does not count.
-const PROGRESS_BYTES: usize = 1024;
+/// How many bodies over 1 MiB may be in memory at once; a body that grows beyond waits for its turn.
+const LARGE_BODIES: usize = 24;
 /// Where there are more tenants than permits, a page that has to give way again and again keeps its permits for longer each
 /// time, up to this.
-const LONGEST_HOLD: Duration = Duration::from_secs(8);
+const LONGEST_HOLD: Duration = Duration::from_secs(6);
 
 /// The operator's limits.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +43,8 @@ pub struct Fetcher {
     client: Client,
     hosts: Hosts,
     slots: FairSemaphore,
+    /// For bodies that are large, see [`LARGE_BODIES`].
+    bodies: FairSemaphore,
     retries: u32,
     ids: Ids,
 }
@@ -77,9 +77,9 @@ pub struct Outcome<T = Fetched, E = FetchError> {
     pub result: Result<T, E>,
     /// What was spent of the time.
     pub spent: Duration,
-    /// The fetch slot: held until the document has been dealt with, because a document is memory. There is none where time
-    /// was over while waiting for one.
-    pub slot: Option<Permit>,
+    /// The fetch slot and what else is held until the document has been dealt with, because a document is memory. There is
+    /// none where time was over while waiting for it.
+    pub held: Option<Arc<Held>>,
     /// Whether the slot had to be given to another tenant before the answer was complete, so that a failure may not be the
     /// host's.
     pub was_preempted: bool,
@@ -130,6 +130,7 @@ impl Fetcher {
             client,
             hosts: Hosts::new(settings.per_host_concurrency, settings.per_host_delay),
             slots: FairSemaphore::new(settings.concurrency),
+            bodies: FairSemaphore::new(LARGE_BODIES),
             retries: settings.retries,
             ids,
         }
@@ -142,14 +143,15 @@ impl Fetcher {
 
     /// Gets a URL, trying again after transient failures (no connection, a broken one, 429 and most 5xx).
     pub async fn fetch(&self, fetch: Fetch<'_>) -> Outcome {
-        self.tries(fetch, &self.slots, |timeout, progress| {
+        self.tries(fetch, &self.slots, |timeout, held| {
             self.client.fetch(FetchRequest {
                 headers: fetch.headers.clone(),
                 headers_origins: fetch.headers_origins.to_vec(),
                 max_body_bytes: fetch.max_bytes,
                 timeout,
                 guard: fetch.guard.cloned(),
-                progress: Some(progress),
+                progress: Some(held.progress()),
+                large_bodies: Some(held),
                 ..FetchRequest::new(fetch.url.clone())
             })
         })
@@ -163,7 +165,7 @@ impl Fetcher {
         &self,
         fetch: Fetch<'_>,
         slots: &FairSemaphore,
-        mut once: impl FnMut(Duration, Progress) -> F,
+        mut once: impl FnMut(Duration, Arc<Held>) -> F,
     ) -> Outcome<T, E>
     where
         F: Future<Output = Result<T, E>>,
@@ -174,30 +176,30 @@ impl Fetcher {
         let (mut tries, mut preemptions) = (0, 0);
         let mut last = None;
         loop {
-            let Some((host_permit, slot)) = self.enter(host, fetch, slots, preemptions).await else {
+            let Some((host_permit, held)) = self.enter(host, fetch, slots, preemptions).await else {
                 let late = || Tried::timed_out(self.late(host, fetch));
                 let (spent, was_preempted) = (time.spent(), preemptions > 0);
-                return Outcome { result: last.unwrap_or_else(late), spent, slot: None, was_preempted };
+                return Outcome { result: last.unwrap_or_else(late), spent, held: None, was_preempted };
             };
             time.begin();
             let result = tokio::select! {
                 biased;
-                result = once(time.left(), progress(&slot)) => result,
+                result = once(time.left(), held.clone()) => result,
                 () = host_permit.preempted() => { preemptions += 1; continue }
-                () = slot.preempted() => { preemptions += 1; continue }
+                () = held.preempted() => { preemptions += 1; continue }
             };
             self.learn(host, fetch.requester.tenant, &result);
             drop(host_permit);
             let pause = if tries < self.retries { self.pause(&result, tries) } else { None };
             match pause {
                 Some(pause) if pause < time.left() => {
-                    drop(slot);
+                    drop(held);
                     last = Some(result);
                     tokio::time::sleep(pause).await;
                     tries += 1;
                 }
                 _ => {
-                    return Outcome { result, spent: time.spent(), slot: Some(slot), was_preempted: preemptions > 0 };
+                    return Outcome { result, spent: time.spent(), held: Some(held), was_preempted: preemptions > 0 };
                 }
             }
         }
@@ -210,7 +212,7 @@ impl Fetcher {
         fetch: Fetch<'_>,
         slots: &FairSemaphore,
         preemptions: u32,
-    ) -> Option<(Permit, Permit)> {
+    ) -> Option<(Permit, Arc<Held>)> {
         let Fetch { time, requester, .. } = fetch;
         let rests = self.hosts.rests_until(host, requester.tenant);
         if time.left().is_zero() || rests.is_some_and(|rests| time.deadline().is_some_and(|deadline| rests >= deadline))
@@ -219,7 +221,8 @@ impl Fetcher {
         }
         let hold = Duration::from_secs(1 << preemptions.min(6)).min(LONGEST_HOLD);
         let priority = Priority { resumes: time.has_begun(), hold };
-        time.run(self.hosts.enter(host, requester, fetch.gap, slots, priority)).await
+        let (host_permit, slot) = time.run(self.hosts.enter(host, requester, fetch.gap, slots, priority)).await?;
+        Some((host_permit, Arc::new(Held::new(slot, self.bodies.clone(), requester))))
     }
 
     /// Why a page has no answer, though nothing was asked of the host in the end.
@@ -260,17 +263,6 @@ impl Fetcher {
         let own = FIRST_PAUSE * 2_u32.saturating_pow(tries);
         Some(own.mul_f64(1.0 + 0.5 * self.ids.fraction()).max(asked))
     }
-}
-
-/// Notes the progress of what a slot is held for.
-fn progress(slot: &Permit) -> Progress {
-    let (note, bytes) = (slot.progress(), AtomicUsize::new(0));
-    Progress::new(move |more| {
-        if bytes.fetch_add(more, Ordering::Relaxed) + more >= PROGRESS_BYTES {
-            bytes.store(0, Ordering::Relaxed);
-            note();
-        }
-    })
 }
 
 fn is_transient(status: StatusCode) -> bool {

@@ -8,6 +8,7 @@
 
 mod fair_semaphore;
 mod fetcher;
+mod held;
 mod hosts;
 mod learned;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod time_limit;
 
 pub use fair_semaphore::{FairSemaphore, Permit, Priority, Requester};
 pub use fetcher::{Answer, Fetch, FetchSettings, Fetcher, Outcome, Tried};
+pub use held::Held;
 pub use hosts::{Gap, Hosts};
 pub use robots::{Robots, SiteRules};
 pub use robots_rules::RobotsRules;

@@ -141,7 +141,7 @@ struct Inner {
     ids: Ids,
     product: String,
     slots: FairSemaphore,
-    pool: Pool,
+    pool: Arc<Pool>,
     homes: Homes,
     proxy: OnceCell<Proxy>,
 }
@@ -156,7 +156,7 @@ impl Renderer {
             ids,
             product: user_agent,
             slots: FairSemaphore::new(concurrency),
-            pool: Pool::new(Launcher { program: browser, user, sandbox, memory, homes: homes.clone() }),
+            pool: Arc::new(Pool::new(Launcher { program: browser, user, sandbox, memory, homes: homes.clone() })),
             homes,
             proxy: OnceCell::new(),
         }))

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::{sync::Mutex, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     browser::{Browser, Launcher, Lease},
@@ -22,6 +23,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 pub(super) struct Pool {
     launcher: Launcher,
     state: Mutex<State>,
+    /// Cancelled when there are to be no more browsers.
+    closing: CancellationToken,
 }
 
 #[derive(Default)]
@@ -36,14 +39,23 @@ struct State {
 
 impl Pool {
     pub(super) fn new(launcher: Launcher) -> Self {
-        Self { launcher, state: Mutex::default() }
+        Self { launcher, state: Mutex::default(), closing: CancellationToken::new() }
     }
 
-    /// A place in a browser: in one that runs, if there is room.
+    /// A place in a browser: in one that runs, if there is room. A browser that is being started for a page goes on starting
+    /// when the page is dropped: it is there for the next.
     ///
     /// # Errors
     /// When there is no browser, or none starts.
-    pub(super) async fn lease(&self) -> Result<Lease, LaunchError> {
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, LaunchError> {
+        let stopping = || LaunchError::Failed("the server is stopping".to_owned());
+        let pool = self.clone();
+        let leasing = async move { pool.closing.run_until_cancelled(pool.find()).await };
+        // What fails here but for the server's stop is a defect, and tokio has told of it.
+        tokio::spawn(leasing).await.ok().flatten().unwrap_or_else(|| Err(stopping()))
+    }
+
+    async fn find(&self) -> Result<Lease, LaunchError> {
         // Whoever waits here waits for a browser that is being started, and will find room in it.
         let mut state = self.state.lock().await;
         if state.is_closed {
@@ -71,6 +83,7 @@ impl Pool {
 
     /// Ends all browsers and waits until they are gone. There will be no others.
     pub(super) async fn close(&self) {
+        self.closing.cancel();
         let browsers: Vec<Arc<Browser>> = {
             let mut state = self.state.lock().await;
             let state = std::mem::replace(&mut *state, State { is_closed: true, ..State::default() });

@@ -29,8 +29,8 @@ pub struct ScrapeOptions {
     pub headers: BTreeMap<String, String>,
     /// Further origins that receive `headers`, such as `https://api.example.com`: 20 at most.
     pub headers_origins: Vec<String>,
-    /// Seconds for one page, its redirects and retries included. They count from the arrival of a request that waits for the
-    /// page, and from the page's first request in an asynchronous job; from then on waiting counts, too.
+    /// Seconds for one page, its redirects and retries included. Counts from the arrival of a request that waits for the page,
+    /// and from the page's first request in a job or a batch; from then on waiting counts, too.
     pub timeout: Option<u64>,
     /// The longest body to accept, in bytes after decompression.
     pub max_bytes: Option<u64>,

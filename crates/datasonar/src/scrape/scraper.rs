@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cpu,
-    fetch::{FairSemaphore, Fetch, Fetcher, Outcome, Permit, Requester, Robots, TimeLimit},
+    fetch::{FairSemaphore, Fetch, Fetcher, Held, Outcome, Requester, Robots, TimeLimit},
     render::{Arrival, Page, RenderErrorKind, Renderer},
 };
 
@@ -64,7 +64,7 @@ struct Got {
     document: Document,
     spent: Duration,
     /// Held until the document has been dealt with.
-    slot: Option<Permit>,
+    held: Option<Arc<Held>>,
 }
 
 /// What came of a document.
@@ -224,7 +224,7 @@ impl Scraper {
 
     /// The page as it is sent; or rendered next, if it is nothing then and may be.
     async fn fetched(&self, target: Target<'_>, plan: &Arc<Plan>, fetch: Fetch<'_>, may_render: bool) -> Next {
-        let Outcome { result, spent, slot, .. } = self.fetcher.fetch(fetch).await;
+        let Outcome { result, spent, held, .. } = self.fetcher.fetch(fetch).await;
         let fetched = match result {
             Ok(fetched) => fetched,
             Err(error) => {
@@ -243,7 +243,7 @@ impl Scraper {
         if !fetched.status.is_success() {
             return Next::done(refused(target, (&fetched.final_url, fetched.status, &fetched.headers), spent, plan));
         }
-        let got = Got { document: Document::Fetched(fetched), spent, slot };
+        let got = Got { document: Document::Fetched(fetched), spent, held };
         match self.derive(target, plan, got, may_render).await {
             Derived::Page(scraped) => Next::done(scraped),
             Derived::IsShell => Next::Fetch(Render::Always),
@@ -264,10 +264,10 @@ impl Scraper {
         };
         let render = |timeout, _| self.renderer.render(page, timeout);
         let outcome = self.fetcher.tries(fetch, self.renderer.slots(), render).await;
-        let Outcome { result, spent, slot, .. } = outcome;
+        let Outcome { result, spent, held, .. } = outcome;
         let error = match result {
             Ok(rendered) => {
-                let got = Got { document: Document::Rendered(rendered), spent, slot };
+                let got = Got { document: Document::Rendered(rendered), spent, held };
                 return match self.derive(target, plan, got, false).await {
                     Derived::Page(scraped) => Next::done(scraped),
                     Derived::IsShell => unreachable!("a rendered page is not looked at as a shell"),
@@ -276,7 +276,7 @@ impl Scraper {
             }
             Err(error) => error,
         };
-        drop(slot);
+        drop(held);
         if error.kind == RenderErrorKind::NotHtml && !page.screenshot {
             return Next::Fetch(Render::Never);
         }
@@ -303,8 +303,8 @@ impl Scraper {
             (self.cpus.acquire(target.requester, 1).await, inside, beside)
         };
         let gives_way = async {
-            match &got.slot {
-                Some(slot) => slot.preempted().await,
+            match &got.held {
+                Some(held) => held.preempted().await,
                 None => std::future::pending().await,
             }
         };
@@ -405,7 +405,7 @@ fn facts(url: &Url, headers: &HeaderMap, page: Option<extract::CrawlFacts>) -> B
 /// Derives the content of a document. Takes a while: for a thread that may be busy. `page` is its result without content.
 fn derive(page: PageResult, got: Got, plan: &Plan, limit: Duration) -> Scraped {
     let begin = Instant::now();
-    let Got { document: from, spent, slot: _slot } = got;
+    let Got { document: from, spent, held: _held } = got;
     let document = extract::Document { url: from.final_url(), content_type: from.content_type(), body: from.body() };
     let extracted = extract::extract(&document, &plan.extract, &|| begin.elapsed() > limit);
     let page = PageResult {

@@ -6,4 +6,5 @@
 #[path = "../api/server.rs"]
 #[expect(dead_code, reason = "the tests of the API use the rest")]
 mod server;
+mod slots;
 mod ssrf;

@@ -104,9 +104,10 @@ enum Reason {
 impl Holder {
     fn may_be_asked(&self, now: Instant, reason: Reason) -> bool {
         let least = match reason {
-            _ if self.is_idle => Duration::ZERO,
-            Reason::AboveShare => MIN_HOLD,
-            Reason::Turn => self.hold,
+            Reason::AboveShare if self.is_idle => Duration::ZERO,
+            // Idle or not: tenants that took turns at once would do nothing else.
+            Reason::Turn if !self.is_idle => self.hold,
+            Reason::AboveShare | Reason::Turn => MIN_HOLD,
         };
         !self.is_asked && self.yields.is_some() && now.saturating_duration_since(self.since) >= least
     }

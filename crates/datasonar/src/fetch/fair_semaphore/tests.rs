@@ -125,6 +125,22 @@ async fn more_tenants_than_permits_take_turns_and_a_permit_is_kept_as_long_as_wa
 }
 
 #[tokio::test(start_paused = true)]
+async fn idle_holders_do_not_pass_a_permit_to_and_fro() {
+    let semaphore = FairSemaphore::new(1);
+    let passed = std::cell::Cell::new(0);
+    let idle = async |number| {
+        loop {
+            let permit = semaphore.acquire(requester(number, 1), 1).await;
+            passed.set(passed.get() + 1);
+            permit.wanted().await;
+        }
+    };
+    let both = async { tokio::join!(idle(1), idle(2)) };
+    assert!(tokio::time::timeout(Duration::from_secs(10), both).await.is_err());
+    assert!((10..=11).contains(&passed.get()), "{}", passed.get());
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_that_cannot_be_interrupted_any_more_is_not_waited_for() {
     let semaphore = FairSemaphore::new(2);
     let (one, two) = (semaphore.acquire(requester(1, 1), 1).await, semaphore.acquire(requester(1, 1), 1).await);
