@@ -68,7 +68,7 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
         }
         Tag::Img => {
             let is_block = dom.attr(id, "class").is_some_and(|class| class.contains("image-display"));
-            (dom.attr(id, "alt").map(str::to_owned), is_block)
+            (dom.attr(id, "alt").filter(|alt| alt.len() <= MAX_TEX).map(str::to_owned), is_block)
         }
         _ => {
             let is_tex = |id: &NodeId| {
@@ -81,7 +81,8 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
             let around = dom.ancestors(id).take(3).filter_map(|id| dom.attr(id, "class"));
             let displayed = around.into_iter().any(|class| class.contains("katex-display"));
             let is_block = dom.attr(id, "display") == Some("block") || displayed;
-            (tex.or_else(|| dom.attr(id, "alttext").map(str::to_owned)), is_block)
+            let of_attribute = || dom.attr(id, "alttext").filter(|tex| tex.len() <= MAX_TEX).map(str::to_owned);
+            (tex.or_else(of_attribute), is_block)
         }
     };
     let Some(tex) = tex.map(|tex| collapse(&tex)).filter(|tex| !tex.is_empty()) else { return Ok(None) };
