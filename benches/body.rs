@@ -155,6 +155,9 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
             per_job: 64,
             held: Vec::new(),
             newcomers_only: false,
+            rooms: Vec::new(),
+            isolated: 0,
+            isolated_held: Vec::new(),
             now: clock.now(),
             lease: Duration::from_secs(600),
         };

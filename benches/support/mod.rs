@@ -213,6 +213,9 @@ pub(crate) async fn seed(data_dir: &Path, key: &str, endpoints: impl Iterator<It
             per_job: 200,
             held: Vec::new(),
             newcomers_only: false,
+            rooms: Vec::new(),
+            isolated: 0,
+            isolated_held: Vec::new(),
             now: clock.now(),
             lease: Duration::from_secs(600),
         };

@@ -7,6 +7,7 @@ use datasonar::{
     blobs::Blobs,
     clock::Ids,
     config::{Role, Settings},
+    scrape::BeforeProcessing,
     serve::{self, Calls, Machine, Seams, Server, StartError},
 };
 use object_store::memory::InMemory;
@@ -99,9 +100,23 @@ impl Cluster {
             store: Some(Arc::new(store)),
             blobs: Some(Blobs::over(Arc::new(blobs))),
             calls: Calls::Router,
+            before_processing: Some(self.poison(host)),
             machine: Machine { cpus: NonZero::new(2).expect("it is two"), open_files: 4_096 },
         };
         serve::start(Settings { roles: roles.to_vec(), ..self.settings.clone() }, seams).await
+    }
+
+    /// Ends a process that processes a poisonous page.
+    fn poison(&self, host: &Arc<Host>) -> BeforeProcessing {
+        let (world, web, host) = (self.world.clone(), self.web.clone(), host.clone());
+        Arc::new(move |url| {
+            let site = web.sites.iter().find(|site| Some(site.name.as_str()) == url.host_str());
+            if site.is_some_and(|site| site.is_poison(url.path())) && !host.is_dead() {
+                world.note(&host.name, format_args!("is ended by {url}"));
+                world.oracle().poisoned(url.as_str());
+                host.dead.cancel();
+            }
+        })
     }
 
     /// A process that nothing happens to, and that does nothing but answer.
@@ -161,7 +176,9 @@ impl Cluster {
                     state.is_asked = false;
                 }
             }
-            world.oracle().deaths += u64::from(host.is_dead());
+            if host.is_dead() {
+                world.oracle().died(&host.name);
+            }
             host.dead.cancel();
             world.note(&host.name, format_args!("is gone"));
             if world.is_stormy() {

@@ -20,7 +20,7 @@ struct Args {
     /// Run this seed alone, and print what happened.
     #[arg(long)]
     seed: Option<u64>,
-    /// Break the engine: `no-epoch-check`, `delivery-apart` or `attempt-recorded-early`. With --seed.
+    /// Break the engine: `no-epoch-check`, `delivery-apart`, `attempt-recorded-early`, `given-up-early` or `deaths-not-counted`. With --seed.
     #[arg(long, requires = "seed", value_parser = mutation)]
     mutation: Option<Mutation>,
 }
@@ -72,8 +72,8 @@ fn many(first: u64, count: u64) -> anyhow::Result<()> {
 }
 
 fn counts(counts: Counts) -> String {
-    let Counts { jobs, pages, deliveries, posts, deaths } = counts;
-    format!("{jobs} jobs, {pages} pages, {deliveries} deliveries, {posts} POSTs, {deaths} deaths")
+    let Counts { jobs, pages, given_up, deliveries, posts, deaths } = counts;
+    format!("{jobs} jobs, {pages} pages, {given_up} given up, {deliveries} deliveries, {posts} POSTs, {deaths} deaths")
 }
 
 fn hours(time: Duration) -> String {

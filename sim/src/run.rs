@@ -130,6 +130,11 @@ async fn drain(cluster: &Arc<Cluster>) -> anyhow::Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < LONGEST {
         tokio::time::sleep(Duration::from_secs(3)).await;
+        if cluster.rows.mutation.is_some() && !world.oracle().violations.is_empty() {
+            // It was noticed, and may go on for ever.
+            cluster.down(true).await;
+            return Ok(());
+        }
         match pending(cluster).await? {
             Pending::Nothing => {
                 cluster.down(true).await;

@@ -18,6 +18,8 @@ fn a_broken_engine_is_noticed() {
         (Mutation::NoEpochCheck, Property::Fenced),
         (Mutation::DeliveryApart, Property::OneDelivery),
         (Mutation::AttemptRecordedEarly, Property::DeliveredAfter2xx),
+        (Mutation::GivenUpEarly, Property::JustlyGivenUp),
+        (Mutation::DeathsNotCounted, Property::PoisonIsContained),
     ] {
         let found = hunt(mutation, 0, SEEDS).unwrap();
         let outcome = found.unwrap_or_else(|| panic!("{mutation:?} was not noticed in {SEEDS} seeds"));

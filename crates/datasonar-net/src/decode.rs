@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, header};
 use http_body_util::{BodyDataStream, BodyExt};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::StreamReader;
@@ -50,6 +50,11 @@ pub(crate) enum BodyError {
     #[error("{0}")]
     Connection(String),
 }
+
+/// A body as it comes from a connection.
+pub(crate) trait Incoming: Body<Data = Bytes, Error = hyper::Error> + Send + Unpin + 'static {}
+
+impl<T: Body<Data = Bytes, Error = hyper::Error> + Send + Unpin + 'static> Incoming for T {}
 
 type Reader = Pin<Box<dyn AsyncBufRead + Send>>;
 
@@ -89,7 +94,7 @@ impl Share {
 
 /// Reads a body to its end and undoes its codings. `large` has a permit for each body over 1 MiB that may be in memory.
 pub(crate) async fn read(
-    body: Incoming,
+    body: impl Incoming,
     headers: &HeaderMap,
     max_bytes: u64,
     large: &Arc<Semaphore>,
@@ -104,7 +109,7 @@ pub(crate) async fn read(
 }
 
 async fn read_identity(
-    mut body: Incoming,
+    mut body: impl Incoming,
     max_bytes: u64,
     share: &mut Share,
     large: &Arc<Semaphore>,
@@ -128,7 +133,7 @@ async fn read_identity(
 }
 
 async fn read_coded(
-    body: Incoming,
+    body: impl Incoming,
     coding: Coding,
     max_bytes: u64,
     share: &mut Share,

@@ -49,6 +49,30 @@ pub struct FetchRequest {
     pub timeout: Duration,
     /// Asked of each redirect's target, besides what is checked of it in any case.
     pub guard: Option<RedirectGuard>,
+    /// Told of each part of the body that arrives.
+    pub progress: Option<Progress>,
+}
+
+/// Is told how many bytes of a body have arrived, each time some do. A call must not block.
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(usize) + Send + Sync>);
+
+impl Progress {
+    /// Tells a function.
+    pub fn new(note: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(note))
+    }
+
+    /// Tells of bytes that have arrived.
+    pub fn note(&self, bytes: usize) {
+        (self.0)(bytes);
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Progress")
+    }
 }
 
 /// Decides which redirects are followed.
@@ -83,6 +107,7 @@ impl FetchRequest {
             max_body_bytes: 10 * 1024 * 1024,
             timeout: Duration::from_secs(30),
             guard: None,
+            progress: None,
         }
     }
 }
@@ -110,7 +135,7 @@ pub struct Fetched {
 }
 
 /// Where a fetch stands; outlives its future, for the error when time runs out.
-struct Progress {
+struct Journey {
     url: Url,
     headers: HeaderMap,
     redirects: u8,
@@ -127,7 +152,7 @@ impl Client {
     /// # Errors
     /// [`FetchError`], with what is known of how far it came.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, FetchError> {
-        let mut progress = Progress {
+        let mut progress = Journey {
             url: request.url.clone(),
             headers: request.headers.clone(),
             redirects: 0,
@@ -151,7 +176,7 @@ impl Client {
         })
     }
 
-    async fn follow(&self, request: &FetchRequest, progress: &mut Progress) -> Result<Fetched, FetchError> {
+    async fn follow(&self, request: &FetchRequest, progress: &mut Journey) -> Result<Fetched, FetchError> {
         loop {
             progress.trace.next_request();
             progress.status = None;
@@ -177,6 +202,15 @@ impl Client {
                 continue;
             }
             let (head, body) = response.into_parts();
+            let body = body.map_frame({
+                let progress = request.progress.clone();
+                move |frame| {
+                    if let (Some(progress), Some(data)) = (&progress, frame.data_ref()) {
+                        progress.note(data.len());
+                    }
+                    frame
+                }
+            });
             let read = decode::read(body, &head.headers, request.max_body_bytes, &self.inner.large_bodies).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
@@ -199,7 +233,7 @@ impl Client {
     }
 
     /// Sends one `GET`. A pooled connection that turns out to be dead is replaced by a fresh one, once.
-    async fn get(&self, target: &Target, progress: &mut Progress) -> Result<(Channel, Response<Incoming>), FetchError> {
+    async fn get(&self, target: &Target, progress: &mut Journey) -> Result<(Channel, Response<Incoming>), FetchError> {
         let answered = match self.try_get(target, progress, false).await {
             Err(failed) if failed.is_stale() => {
                 self.forget(target);
@@ -220,7 +254,7 @@ impl Client {
     async fn try_get(
         &self,
         target: &Target,
-        progress: &mut Progress,
+        progress: &mut Journey,
         fresh: bool,
     ) -> Result<(Channel, Response<Incoming>), NoResponse> {
         let trace = &mut progress.trace;
@@ -258,7 +292,7 @@ impl Client {
     }
 }
 
-impl Progress {
+impl Journey {
     fn go_to(&mut self, mut next: Url) {
         if next.origin() != self.url.origin() {
             self.headers = headers::safe_for_another_origin(&self.headers);

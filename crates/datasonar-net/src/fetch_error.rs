@@ -77,6 +77,11 @@ pub struct FetchError {
 }
 
 impl FetchError {
+    /// The failure of a fetch whose time was over before it was made.
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new(FetchErrorKind::Timeout, message)
+    }
+
     pub(crate) fn new(kind: FetchErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,

@@ -38,7 +38,7 @@ pub use body::{BodySource, BoxError};
 pub use client::{Client, ClientError, ClientOptions};
 pub use credentials::take as take_credentials;
 pub use dial::{Connection, Dial, TcpDialer};
-pub use fetch::{FetchRequest, Fetched, RedirectGuard};
+pub use fetch::{FetchRequest, Fetched, Progress, RedirectGuard};
 pub use fetch_error::{FetchError, FetchErrorKind};
 pub use headers::{
     HeadersRefused, MAX_CALLER_HEADER_BYTES, MAX_CALLER_HEADERS, check_caller_headers, safe_for_another_origin,

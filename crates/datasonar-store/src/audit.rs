@@ -141,6 +141,8 @@ pub struct AuditedTask {
     pub urls: u32,
     /// Whether it is a crawl's: only those may drop pages.
     pub is_crawl: bool,
+    /// Whether its pages are kept one by one before it is finished.
+    pub is_isolated: bool,
     /// Its segments, in order.
     pub segments: Vec<Segment>,
 }
@@ -248,7 +250,9 @@ impl AuditedTask {
     pub fn violations(&self) -> Vec<String> {
         let seq = self.seq;
         if !self.is_finished {
-            let is_sound = self.segments.is_empty();
+            let places = self.first..self.first + u64::from(self.urls);
+            let is_kept = |segment: &Segment| segment.count == 1 && places.contains(&segment.first);
+            let is_sound = self.segments.is_empty() || (self.is_isolated && self.segments.iter().all(is_kept));
             return if is_sound { Vec::new() } else { vec![format!("task {seq} is not finished and has segments")] };
         }
         let mut found = Vec::new();

@@ -76,4 +76,7 @@ pub use schedule::{
 };
 pub use segment::{Segment, SegmentData};
 pub use store::{Store, Totals};
-pub use task::{ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, NewTask, Renewal, TaskInput, TaskLease};
+pub use task::{
+    AccountRoom, ClaimTasks, ClaimedTask, Finish, FinishTask, FinishedTask, Isolation, KeptPage, KeptResult, NewTask,
+    PageDeaths, PageMark, Renewal, TaskInput, TaskLease,
+};

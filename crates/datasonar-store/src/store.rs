@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
     DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask,
-    Insight, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest, Page,
-    Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope, Secret,
-    Selection, Setup, SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
+    Insight, Job, JobFilter, JobId, KeptPage, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest,
+    Page, PageMark, Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope,
+    Secret, Selection, Setup, SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
 };
 
 /// How much there is to do, for operators.
@@ -106,7 +106,8 @@ pub trait Store: Insight + Send + Sync + 'static {
     // ---- tasks
 
     /// Claims tasks whose lease is free or has expired. Serves accounts in turn, then their jobs in turn: the one that
-    /// was served longest ago first, new ones before all.
+    /// was served longest ago first, new ones before all. A task that two processes died with (claims of others that were not given
+    /// back) is isolated from then on, and claimed only within the claim's room for those: see [`Isolation`](crate::Isolation).
     async fn claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>>;
 
     /// Makes leases hold until `now + lease`; tells for each what became of it, in the order given.
@@ -138,8 +139,24 @@ pub trait Store: Insight + Send + Sync + 'static {
     /// [`crate::StoreError::LeaseLost`] as [`finish_task`](Self::finish_task).
     async fn claim_page(&self, lease: TaskLease, index: u32, own: UrlKey, keys: Vec<UrlKey>) -> Result<bool>;
 
-    /// Gives leases back, so that the tasks can be claimed at once. Those that are lost are passed over.
+    /// Gives leases back, so that the tasks can be claimed at once. Those that are lost change nothing but this: a death that was
+    /// counted for one is taken back, since whoever gives it back lives.
     async fn release_tasks(&self, leases: Vec<TaskLease>) -> Result<()>;
+
+    /// Marks a page of an isolated task as being worked on, until it is kept. Marking it again replaces how.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] as [`finish_task`](Self::finish_task); [`crate::StoreError::Corrupt`] when the task has no such
+    /// page.
+    async fn mark_page(&self, lease: TaskLease, mark: PageMark) -> Result<()>;
+
+    /// Keeps what a page of an isolated task came to: later claims of the task tell it. Deletes its marks. Keeping it again replaces it.
+    /// It counts nowhere until the task is finished, with all results.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::LeaseLost`] as [`finish_task`](Self::finish_task); [`crate::StoreError::Corrupt`] when the task is not
+    /// isolated, has no such page, or the segment is not one result at its position.
+    async fn keep_page(&self, lease: TaskLease, kept: KeptPage) -> Result<()>;
 
     // ---- deliveries
 
@@ -286,7 +303,7 @@ pub trait Store: Insight + Send + Sync + 'static {
 
     // ---- upkeep
 
-    /// Frees every lease: to be called by a process that knows that no other lives, at its start.
+    /// Frees every lease: to be called by a process that knows that no other lives, at its start. A holder of a task counts as dead.
     async fn free_leases(&self) -> Result<()>;
 
     /// Deletes the results (tasks, segments, input) of up to `limit` ended jobs that expired by `now` and whose delivery

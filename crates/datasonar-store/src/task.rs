@@ -1,6 +1,6 @@
 //! Tasks: slices of a job, the unit of claiming, and the leases held on them.
 //!
-//! A task is `pending`, `leased` or `finished`. Claiming raises its epoch; every later write carries the epoch it was
+//! A task is `pending`, `leased` or `finished`; one that two processes died with waits as `isolated` instead of `pending`. Claiming raises its epoch; every later write carries the epoch it was
 //! claimed with and changes nothing when that is no longer the task's: a worker that was stopped past its lease and
 //! wakes up cannot undo what another did since.
 
@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    DeliveryId, Discovery, DroppedPage, FoundUrl, JobError, JobId, JobInput, JobKind, PageErrors, ProcessId, Scope,
-    Segment,
+    AccountId, DeliveryId, Discovery, DroppedPage, FoundUrl, JobError, JobId, JobInput, JobKind, PageErrors, ProcessId,
+    Scope, Segment, SkipReason,
 };
 
 /// A task to be made with its job.
@@ -48,10 +48,28 @@ pub struct ClaimTasks {
     pub held: Vec<(JobId, u32)>,
     /// When true, only jobs that are not in `held` are served: the claimer is full, and looks for newcomers only.
     pub newcomers_only: bool,
+    /// Accounts that are served otherwise.
+    pub rooms: Vec<AccountRoom>,
+    /// At most so many isolated tasks, besides; of each account one.
+    pub isolated: u32,
+    /// Accounts of which the claimer holds an isolated task already: they get no other.
+    pub isolated_held: Vec<AccountId>,
     /// The time.
     pub now: Timestamp,
     /// For how long the leases are to hold.
     pub lease: Duration,
+}
+
+/// What one account may get of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountRoom {
+    /// The account.
+    pub account: AccountId,
+    /// At most so many tasks.
+    pub limit: u32,
+    /// When true, only its jobs that are not in [`ClaimTasks::held`] are served; takes the place of
+    /// [`ClaimTasks::newcomers_only`].
+    pub newcomers_only: bool,
 }
 
 /// A task with all that is needed to work on it.
@@ -75,6 +93,65 @@ pub struct ClaimedTask {
     pub urls: u32,
     /// Whether the job's cancelling was asked for: then its URLs are not fetched, and their results are `cancelled`.
     pub cancelled: bool,
+    /// Two processes died while they held it: its pages are to be worked on one by one.
+    pub isolation: Option<Isolation>,
+}
+
+/// What is known of an isolated task's pages.
+///
+/// Its holder marks each page before working on it ([`Store::mark_page`](crate::Store::mark_page)) and keeps what it came to
+/// ([`Store::keep_page`](crate::Store::keep_page)). So a death shows which pages were in progress, and costs no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Isolation {
+    /// Pages that are done, in order.
+    pub kept: Vec<KeptPage>,
+    /// Pages that were in progress when holders died, in order.
+    pub deaths: Vec<PageDeaths>,
+}
+
+/// How often processes died while a page of an isolated task was in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageDeaths {
+    /// Its index in the task.
+    pub page: u32,
+    /// Nothing else was processed then.
+    pub alone: u32,
+    /// Others were, so that one of these may have been the cause.
+    pub beside: u32,
+}
+
+/// A page of an isolated task that is being worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageMark {
+    /// Its index in the task.
+    pub page: u32,
+    /// Nothing else is processed by this process.
+    pub is_alone: bool,
+}
+
+/// A page of an isolated task that is done before its task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPage {
+    /// Its index in the task.
+    pub page: u32,
+    /// What it came to.
+    pub result: KeptResult,
+}
+
+/// What a page of an isolated task came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptResult {
+    /// A page result.
+    Page {
+        /// The result alone.
+        segment: Segment,
+        /// Why it failed, if it did.
+        error: Option<JobError>,
+        /// How long it took, in milliseconds.
+        time_ms: u64,
+    },
+    /// None: it is a crawl's, and was dropped.
+    Dropped(SkipReason),
 }
 
 /// Where a task's URLs are.

@@ -2,14 +2,14 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use uuid::Uuid;
 
 use crate::{
     cpu,
     crawl::{LinkSource, PageKey, Scope, SitemapLimits, SitemapUse, Sites, follow},
-    fetch::SiteRules,
+    fetch::{Gap, Requester, SiteRules},
     scrape::{Format, Formats, Limits, Plan, ScrapeOptions, Scraper, Target},
 };
 
@@ -55,27 +55,28 @@ pub struct Mapper {
 }
 
 impl Mapper {
-    /// Looks for URLs until there are as many as wanted, no more, or a minute has passed. A site that cannot be reached has none.
-    pub async fn map(&self, query: MapQuery, lane: Uuid) -> SiteMap {
+    /// Looks for URLs until there are as many as wanted, no more, or a minute has passed since the request arrived, waiting for
+    /// hosts and slots included. A site that cannot be reached has none.
+    pub async fn map(&self, query: MapQuery, requester: Requester, arrived: Instant) -> SiteMap {
         let mut listed = Listed { query: Arc::new(query), keys: HashSet::new(), map: SiteMap::default() };
-        if tokio::time::timeout(MOST, self.look(&mut listed, lane)).await.is_err() {
+        if tokio::time::timeout_at(arrived + MOST, self.look(&mut listed, requester)).await.is_err() {
             listed.map.truncated = true;
         }
         listed.map
     }
 
-    async fn look(&self, listed: &mut Listed, lane: Uuid) {
+    async fn look(&self, listed: &mut Listed, requester: Requester) {
         let query = listed.query.clone();
-        let rules = self.sites.robots.rules(&query.url, lane).await;
+        let rules = self.sites.robots.rules(&query.url, requester).await;
         listed.add(vec![query.url.clone()], &rules).await;
         if query.sitemap != SitemapUse::Only {
-            self.links(listed, &rules, lane).await;
+            self.links(listed, &rules, requester).await;
         }
         if query.sitemap == SitemapUse::Skip || (query.respect_robots && rules.is_unreachable()) {
             return;
         }
-        let limits = SitemapLimits { entries: ENTRIES, gap: Duration::ZERO };
-        let mut walk = self.sites.sitemaps.walk(self.sites.sitemaps_of(&query.url, &rules), limits, lane);
+        let limits = SitemapLimits { entries: ENTRIES, gap: Gap::default() };
+        let mut walk = self.sites.sitemaps.walk(self.sites.sitemaps_of(&query.url, &rules), limits, requester);
         while !listed.is_over()
             && let Some((_, entries)) = walk.next().await
         {
@@ -84,7 +85,7 @@ impl Mapper {
     }
 
     /// Lists what the page links to.
-    async fn links(&self, listed: &mut Listed, rules: &SiteRules, lane: Uuid) {
+    async fn links(&self, listed: &mut Listed, rules: &SiteRules, requester: Requester) {
         let query = listed.query.clone();
         let options = ScrapeOptions {
             format: Formats::Several(vec![Format::Links]),
@@ -93,8 +94,8 @@ impl Mapper {
         };
         let agent = self.sites.robots.agent();
         let plan = Plan::new(&options, &self.limits).expect("these options contradict no limit");
-        let plan = plan.for_crawl(&options, agent, Duration::ZERO);
-        let target = Target { url: query.url.as_str(), lane, origin: None };
+        let plan = plan.for_crawl(&options, agent, Gap::default());
+        let target = Target { url: query.url.as_str(), requester, origin: None, arrived: None, door: None };
         let scraped = self.scraper.scrape(target, &plan.into(), &CancellationToken::new()).await;
         let Some(facts) = scraped.facts else { return };
         let source = LinkSource { page: &facts.page, robots_tags: &facts.robots_tags };

@@ -4,6 +4,8 @@
 
 #[path = "support/generated.rs"]
 mod generated;
+#[path = "support/poison.rs"]
+mod poison;
 
 use std::{collections::BTreeSet, fs::File, io::BufReader, path::Path, sync::Arc, time::Duration};
 
@@ -21,6 +23,7 @@ use datasonar::{
 };
 use generated::{Generated, Shape};
 use http::Method;
+use poison::{GIVEN_UP, PoisonSite};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -56,6 +59,13 @@ impl<'a> Victim<'a> {
     async fn kill_and_restart(&mut self) {
         self.child.kill().await.unwrap();
         self.child = start(self.directory, &self.variables).await;
+    }
+
+    /// Starts the next under a name of its own, which sites see.
+    async fn kill_and_restart_as(&mut self, agent: &str) {
+        self.variables.retain(|(name, _)| *name != "DATASONAR_FETCH_USER_AGENT");
+        self.variables.push(("DATASONAR_FETCH_USER_AGENT", agent.to_owned()));
+        self.kill_and_restart().await;
     }
 
     /// Stops it. The auditor finds nothing wrong with what it leaves behind.
@@ -270,6 +280,83 @@ async fn killed_while_twenty_scheduled_crawls_run_each_calls_back_once() {
         assert_eq!(run["outcome"], "started");
         assert!(seen.iter().any(|(_, job)| run["job_id"] == **job));
     }
+    victim.end().await;
+}
+
+/// Kills the server as often as it asks for poison, until a job is delivered. Tells how often that was, and what was delivered.
+async fn killed_by(site: &mut PoisonSite, victim: &mut Victim<'_>, receiver: &Receiver, job: &str) -> (usize, Value) {
+    let mut deaths = 0;
+    let ended = async {
+        loop {
+            tokio::select! {
+                agent = site.next() => {
+                    if victim.variables.iter().any(|(_, value)| *value == agent) {
+                        deaths += 1;
+                        victim.kill_and_restart_as(&format!("worker-{job}-{deaths}")).await;
+                    }
+                }
+                received = receiver.next() => return received.unwrap(),
+            }
+        }
+    };
+    let received = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("the job ends");
+    assert_eq!(received.header("x-datasonar-job-id"), job);
+    (deaths, serde_json::from_reader(BufReader::new(File::open(received.body()).unwrap())).unwrap())
+}
+
+fn check_given_up(results: &[Value]) {
+    for result in results {
+        let url = result["url"].as_str().unwrap();
+        if url.contains("poison") {
+            assert_eq!((&result["error"]["code"], &result["error"]["message"]), (&json!("internal"), &json!(GIVEN_UP)));
+        } else {
+            assert_eq!(result["status"], "success", "{result}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_ends_its_worker_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut site = PoisonSite::start().await;
+    let receiver = Receiver::start(directory.path(), |_| Answer::Status(200)).await.unwrap();
+    let mut victim = Victim::start(directory.path(), &receiver).await;
+    victim.kill_and_restart_as("worker").await;
+    let path = |page| if page == 37 { "/poison".to_owned() } else { format!("/page/{page}") };
+    let urls: Vec<String> = (0..100).map(|page| site.url(&path(page))).collect();
+    let job = submit(&victim.api(), &urls, &receiver).await;
+    let (deaths, body) = killed_by(&mut site, &mut victim, &receiver, &job).await;
+    println!("a batch: {deaths} deaths");
+    assert!((2..=4).contains(&deaths), "{deaths} deaths");
+    let results = body["result"]["results"].as_array().unwrap();
+    assert_eq!(results.iter().map(|result| result["url"].as_str().unwrap()).collect::<Vec<_>>(), urls);
+    check_given_up(results);
+    let found = victim.api().job(&job).await.unwrap();
+    assert_eq!((&found["status"], &found["progress"]["failed"]), (&json!("completed"), &json!(1)), "{found}");
+    for page in 0..36 {
+        // Twice before it was isolated, once alone.
+        assert!(site.hits(&path(page)) <= 3, "page {page} was fetched {} times", site.hits(&path(page)));
+    }
+
+    let single = json!({"url": site.url("/single/poison"), "format": "text", "webhook_url": receiver.url()});
+    let queued = victim.api().json(Method::POST, "/v1/scrape/async", Some(&single)).await.unwrap();
+    let job = queued["job_id"].as_str().unwrap().to_owned();
+    let (deaths, body) = killed_by(&mut site, &mut victim, &receiver, &job).await;
+    println!("a scrape: {deaths} deaths");
+    assert!((2..=4).contains(&deaths), "{deaths} deaths");
+    check_given_up(std::slice::from_ref(&body["result"]));
+    assert_eq!(victim.api().job(&job).await.unwrap()["error"]["message"], GIVEN_UP);
+
+    let crawl = json!({"url": site.url("/start"), "format": "text", "webhook_url": receiver.url()});
+    let queued = victim.api().json(Method::POST, "/v1/crawl", Some(&crawl)).await.unwrap();
+    let job = queued["job_id"].as_str().unwrap().to_owned();
+    let (deaths, body) = killed_by(&mut site, &mut victim, &receiver, &job).await;
+    println!("a crawl: {deaths} deaths");
+    assert!((2..=4).contains(&deaths), "{deaths} deaths");
+    let results = body["result"]["results"].as_array().unwrap();
+    assert_eq!(results.len(), 14, "{body}");
+    check_given_up(results);
+    assert!(receiver.next_now().await.is_none(), "a job called back twice");
     victim.end().await;
 }
 

@@ -75,6 +75,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cpu",
             "crawl",
             "crypto",
+            "fetch",
             "jobs",
             "key_uses",
             "mapper",

@@ -36,6 +36,8 @@ pub(crate) enum SiteKind {
     Big,
     /// So many pages that lead to each other.
     Linked(u64),
+    /// Answers; some of its pages end whoever processes them.
+    Poisonous,
 }
 
 /// How long a fetch may take, and so may be held back: more than FETCH_TIMEOUT here.
@@ -81,7 +83,7 @@ impl Site {
     }
 
     pub(crate) fn draw(dice: &mut Dice) -> SiteKind {
-        match dice.of(0..20) {
+        match dice.of(0..21) {
             0..6 => SiteKind::Plain(dice.of(1..400)),
             6..8 => SiteKind::Plain(dice.of(2_000..15_000)),
             8..10 => SiteKind::Flaky,
@@ -92,7 +94,18 @@ impl Site {
             15 => SiteKind::Breaking,
             16 => SiteKind::Garbage,
             17 => SiteKind::Refusing,
+            18 => SiteKind::Poisonous,
             _ => SiteKind::Big,
+        }
+    }
+
+    /// Whether the page at a path ends the process that processes it.
+    pub(crate) fn is_poison(&self, path: &str) -> bool {
+        match self.kind {
+            SiteKind::Poisonous => path.bytes().map(u64::from).sum::<u64>() % 6 == 0,
+            // One in the middle of a crawl.
+            SiteKind::Linked(pages) => pages % 3 == 0 && path == "/p2",
+            _ => false,
         }
     }
 
@@ -214,7 +227,9 @@ impl Site {
                 }
                 respond(on, 200, "Content-Type: text/html\r\n", body.as_bytes()).await
             }
-            SiteKind::Flaky | SiteKind::Redirecting | SiteKind::Refusing => self.page(on, path).await,
+            SiteKind::Flaky | SiteKind::Redirecting | SiteKind::Refusing | SiteKind::Poisonous => {
+                self.page(on, path).await
+            }
         }
     }
 

@@ -16,7 +16,10 @@ use object_store::{ObjectStore, memory::InMemory};
 use ring::hmac;
 use serde_json::Value;
 
-use super::{Accepted, Property};
+use super::{
+    Accepted, Property,
+    isolation::{GIVEN_UP, MOST_DEATHS},
+};
 use crate::{
     clock::epoch,
     net::{EndpointKind, SiteKind, Web},
@@ -44,6 +47,8 @@ pub struct Counts {
     pub jobs: u64,
     /// Page results.
     pub pages: u64,
+    /// Of these, pages that were given up.
+    pub given_up: u64,
     /// Deliveries.
     pub deliveries: u64,
     /// POSTs that endpoints saw.
@@ -56,9 +61,28 @@ impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.jobs += other.jobs;
         self.pages += other.pages;
+        self.given_up += other.given_up;
         self.deliveries += other.deliveries;
         self.posts += other.posts;
         self.deaths += other.deaths;
+    }
+}
+
+/// A page result, as far as it matters for pages that end processes.
+struct PageSeen {
+    url: String,
+    is_success: bool,
+    is_given_up: bool,
+}
+
+impl PageSeen {
+    fn of(page: &Value) -> Self {
+        let message = page["error"]["message"].as_str().unwrap_or_default();
+        Self {
+            url: page["url"].as_str().unwrap_or_default().to_owned(),
+            is_success: page["status"] == "success",
+            is_given_up: page["error"]["code"] == "internal" && message.starts_with(GIVEN_UP),
+        }
     }
 }
 
@@ -80,7 +104,7 @@ impl End<'_> {
             Counts { posts: oracle.posts.len() as u64, deaths: oracle.deaths, ..Counts::default() }
         };
         let (mut known, mut own, runs_before) = (BTreeSet::new(), 0, asked.len() as u64);
-        let mut runs = BTreeSet::new();
+        let (mut runs, mut results) = (BTreeSet::new(), Vec::new());
         for scope in self.scopes {
             for job in store.jobs(scope, JobFilter::default(), Page { limit: ALL, before: None }).await? {
                 counts.jobs += 1;
@@ -88,7 +112,7 @@ impl End<'_> {
                 own += u64::from(job.kind != JobKind::Test);
                 known.insert(job.id);
                 let accepted = asked.remove(&job.id);
-                counts.deliveries += self.job(&job, accepted.as_ref()).await?;
+                counts.deliveries += self.job(&job, accepted.as_ref(), &mut results).await?;
             }
             for schedule in store.schedules(scope, Page { limit: ALL, before: None }).await? {
                 for run in store.runs(scope, schedule.id, Page { limit: ALL, before: None }).await? {
@@ -111,13 +135,15 @@ impl End<'_> {
         if own > most {
             self.broken(Property::Idempotent, format!("there are {own} jobs, and at most {most} were asked for"));
         }
+        counts.given_up = self.poison(&results);
         self.audit().await?;
         self.drained(&known).await?;
         Ok(counts)
     }
 
     /// Checks a job, its results and what it owes. Answers how many deliveries it has.
-    async fn job(&self, job: &Job, accepted: Option<&Accepted>) -> anyhow::Result<u64> {
+    /// Adds its page results to `all`.
+    async fn job(&self, job: &Job, accepted: Option<&Accepted>, all: &mut Vec<PageSeen>) -> anyhow::Result<u64> {
         let id = job.id;
         if !job.status.has_ended() {
             self.broken(Property::Survives, format!("job {id} has not ended: it is {}", job.status));
@@ -138,7 +164,7 @@ impl End<'_> {
         if body.len() as u64 != length {
             self.broken(Property::IdenticalBytes, format!("job {id} has {} bytes, and says {length}", body.len()));
         }
-        self.results(job, accepted, &body);
+        self.results(job, accepted, &body, all);
         if accepted.is_some_and(|accepted| accepted.has_webhook != job.webhook_url.is_some()) {
             self.broken(Property::OneDelivery, format!("job {id} does not have the endpoint it was given"));
         }
@@ -153,7 +179,7 @@ impl End<'_> {
         Ok(deliveries.len() as u64)
     }
 
-    fn results(&self, job: &Job, accepted: Option<&Accepted>, body: &[u8]) {
+    fn results(&self, job: &Job, accepted: Option<&Accepted>, body: &[u8], all: &mut Vec<PageSeen>) {
         let id = job.id;
         let Ok(payload) = serde_json::from_slice::<Value>(body) else {
             return self.broken(Property::OneResultPerUrl, format!("the results of job {id} are no JSON"));
@@ -163,6 +189,7 @@ impl End<'_> {
             JobKind::Scrape | JobKind::Test => std::slice::from_ref(result),
             JobKind::Batch | JobKind::Crawl => result["results"].as_array().map_or(&[][..], Vec::as_slice),
         };
+        all.extend(results.iter().map(PageSeen::of));
         let urls: Vec<&str> = results.iter().map(|page| page["url"].as_str().unwrap_or_default()).collect();
         if urls.len() as u64 != job.total || job.succeeded + job.failed != job.total {
             let what =
@@ -201,7 +228,9 @@ impl End<'_> {
             let site = self.web.sites.iter().find(|site| Some(site.name.as_str()) == url.host_str());
             let says = page["content"].as_str().unwrap_or_default();
             let is_own = match site.map(|site| site.kind) {
-                Some(SiteKind::Plain(_) | SiteKind::Flaky) => says.contains(&format!("This is {} of", url.path())),
+                Some(SiteKind::Plain(_) | SiteKind::Flaky | SiteKind::Poisonous) => {
+                    says.contains(&format!("This is {} of", url.path()))
+                }
                 Some(SiteKind::Linked(_)) => {
                     says.contains(&format!("This is page {}.", url.path().trim_start_matches("/p")))
                 }
@@ -217,6 +246,36 @@ impl End<'_> {
         }) {
             self.broken(Property::Guarded, format!("job {id} fetched {}", guarded["url"]));
         }
+    }
+
+    /// Checks what became of the pages that end processes. Answers how many pages were given up.
+    fn poison(&self, pages: &[PageSeen]) -> u64 {
+        let is_poison = |url: &str| {
+            let Ok(url) = url.parse::<url::Url>() else { return false };
+            let site = self.web.sites.iter().find(|site| Some(site.name.as_str()) == url.host_str());
+            site.is_some_and(|site| site.is_poison(url.path()))
+        };
+        let mut times = BTreeMap::<&str, u64>::new();
+        for page in pages {
+            *times.entry(&page.url).or_default() += 1;
+            if page.is_success && is_poison(&page.url) {
+                self.broken(
+                    Property::PoisonIsContained,
+                    format!("{} ends whoever processes it, and has content", page.url),
+                );
+            }
+        }
+        let ended = self.world.oracle().ended_by().clone();
+        for (url, ended) in ended {
+            let most = MOST_DEATHS * times.get(url.as_str()).copied().unwrap_or_default();
+            if ended > most {
+                self.broken(
+                    Property::PoisonIsContained,
+                    format!("{url} ended {ended} processes, and at most {most} are allowed"),
+                );
+            }
+        }
+        pages.iter().filter(|page| page.is_given_up).count() as u64
     }
 
     async fn delivery(&self, job: &Job, delivery: &Delivery, body: &[u8]) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //! has calmed down ([`end`]).
 
 pub(crate) mod end;
+mod isolation;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,6 +52,10 @@ pub enum Property {
     Guarded,
     /// The rows agree with each other, as `datasonar admin check` sees it.
     Sound,
+    /// A page is given up when two processes have died with it, and not before.
+    JustlyGivenUp,
+    /// A page that ends those who process it ends few of them.
+    PoisonIsContained,
     /// In the end nothing is held, due or owed, and no blob is an orphan.
     Drained,
 }
@@ -125,6 +130,7 @@ pub(crate) struct Oracle {
     /// Requests for a job of which no client knows what became.
     pub(crate) unsure: u64,
     tasks: BTreeMap<(JobId, u32), TaskLease>,
+    isolation: isolation::Isolation,
     ended: BTreeMap<JobId, u32>,
     deliveries: BTreeMap<DeliveryId, Vec<Claim>>,
     under_way: BTreeMap<DeliveryId, Arc<Wire>>,
@@ -154,6 +160,7 @@ impl Oracle {
     pub(crate) fn claimed_tasks(&mut self, host: &str, claimed: &[ClaimedTask]) {
         for task in claimed {
             let lease = task.lease;
+            self.isolation.claimed(host, lease);
             let before = self.tasks.insert((lease.job, lease.seq), lease);
             if before.is_some_and(|before| before.epoch >= lease.epoch) {
                 self.broken(Property::Fenced, format!("{host} got {lease:?}, an epoch that was given before"));
@@ -168,6 +175,7 @@ impl Oracle {
             let what = format!("{host} finished task {} of job {} with epoch {}", lease.seq, lease.job, lease.epoch);
             self.broken(Property::Fenced, format!("{what}, and the holder's was {}", holder.epoch));
         }
+        self.isolation.finished(lease);
         if let Finish::Job { .. } = finished {
             let ends = self.ended.entry(lease.job).or_default();
             *ends += 1;

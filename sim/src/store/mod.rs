@@ -111,7 +111,9 @@ faulty! {
     finish_task(finish: FinishTask) -> Finish, by watch_finish_task;
     discover(lease: TaskLease, discovery: Discovery) -> ();
     claim_page(lease: TaskLease, index: u32, own: UrlKey, keys: Vec<UrlKey>) -> bool;
-    release_tasks(leases: Vec<TaskLease>) -> ();
+    release_tasks(leases: Vec<TaskLease>) -> (), by watch_release_tasks;
+    mark_page(lease: TaskLease, mark: PageMark) -> (), by watch_mark_page;
+    keep_page(lease: TaskLease, kept: KeptPage) -> (), by watch_keep_page;
     submit_test(test: NewTest) -> ClaimedDelivery, by watch_submit_test;
     due_hosts(now: Timestamp, limit: u32) -> Vec<DueHost>;
     claim_deliveries(claim: ClaimDeliveries) -> Vec<ClaimedDelivery>, by watch_claim_deliveries;

@@ -24,11 +24,21 @@ pub enum Mutation {
     DeliveryApart,
     /// An attempt is recorded as delivered before the response came.
     AttemptRecordedEarly,
+    /// A page is given up after one death.
+    GivenUpEarly,
+    /// Deaths of those who hold tasks are not counted.
+    DeathsNotCounted,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::NoEpochCheck, Self::DeliveryApart, Self::AttemptRecordedEarly];
+    pub const ALL: [Self; 5] = [
+        Self::NoEpochCheck,
+        Self::DeliveryApart,
+        Self::AttemptRecordedEarly,
+        Self::GivenUpEarly,
+        Self::DeathsNotCounted,
+    ];
 
     /// As it is named on the command line.
     pub const fn name(self) -> &'static str {
@@ -36,6 +46,8 @@ impl Mutation {
             Self::NoEpochCheck => "no-epoch-check",
             Self::DeliveryApart => "delivery-apart",
             Self::AttemptRecordedEarly => "attempt-recorded-early",
+            Self::GivenUpEarly => "given-up-early",
+            Self::DeathsNotCounted => "deaths-not-counted",
         }
     }
 }
@@ -54,7 +66,7 @@ impl Rows {
     /// # Errors
     /// When the database cannot be made.
     pub(crate) async fn new(mutation: Option<Mutation>) -> anyhow::Result<Self> {
-        let (store, around) = if mutation == Some(Mutation::DeliveryApart) {
+        let (store, around) = if matches!(mutation, Some(Mutation::DeliveryApart | Mutation::DeathsNotCounted)) {
             let directory = tempfile::tempdir()?;
             let path = directory.path().join("rows.db");
             let store = SqliteStore::open(&path, Threading::Inline).await?;
@@ -63,6 +75,12 @@ impl Rows {
             (SqliteStore::in_memory(Threading::Inline).await?, None)
         };
         Ok(Self { store, mutation, around })
+    }
+
+    /// As if no holder of a task had ever died.
+    pub(super) fn forget_deaths(&self) {
+        let (connection, _) = self.around.as_ref().expect("this mutation has a way around");
+        connection.lock().execute("UPDATE tasks SET owner = NULL", []).expect("the statement is sound");
     }
 
     fn around(&self, sql: &str, of: DeliveryId) {

@@ -28,7 +28,14 @@ impl FaultyStore {
     }
 
     pub(super) async fn watch_claim_tasks(&self, claim: ClaimTasks) -> Result<Vec<ClaimedTask>> {
-        let claimed = self.rows.store.claim_tasks(claim).await;
+        if self.rows.mutation == Some(Mutation::DeathsNotCounted) {
+            self.rows.forget_deaths();
+        }
+        let mut claimed = self.rows.store.claim_tasks(claim).await;
+        if let (Some(Mutation::GivenUpEarly), Ok(claimed)) = (self.rows.mutation, &mut claimed) {
+            let known = claimed.iter_mut().filter_map(|task| task.isolation.as_mut());
+            known.flat_map(|known| &mut known.deaths).for_each(|deaths| deaths.alone *= 2);
+        }
         if let Ok(claimed) = &claimed {
             self.world.oracle().claimed_tasks(&self.host.name, claimed);
             if !claimed.is_empty() {
@@ -50,6 +57,30 @@ impl FaultyStore {
             self.world.oracle().finished_task(&self.host.name, &finish, *finished);
         }
         finished
+    }
+
+    pub(super) async fn watch_release_tasks(&self, leases: Vec<TaskLease>) -> Result<()> {
+        let released = self.rows.store.release_tasks(leases.clone()).await;
+        if released.is_ok() {
+            leases.into_iter().for_each(|lease| self.world.oracle().released_task(lease));
+        }
+        released
+    }
+
+    pub(super) async fn watch_mark_page(&self, lease: TaskLease, mark: PageMark) -> Result<()> {
+        let marked = self.rows.store.mark_page(lease, mark).await;
+        if marked.is_ok() {
+            self.world.oracle().marked_page(lease, mark);
+        }
+        marked
+    }
+
+    pub(super) async fn watch_keep_page(&self, lease: TaskLease, kept: KeptPage) -> Result<()> {
+        let stored = self.rows.store.keep_page(lease, kept.clone()).await;
+        if stored.is_ok() {
+            self.world.oracle().kept_page(&self.host.name, lease, &kept);
+        }
+        stored
     }
 
     pub(super) async fn watch_submit_test(&self, test: NewTest) -> Result<ClaimedDelivery> {

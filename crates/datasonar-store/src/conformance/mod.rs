@@ -16,6 +16,7 @@ pub mod claims;
 pub mod crawls;
 pub mod deliveries;
 pub mod insight;
+pub mod isolation;
 pub mod jobs;
 pub mod lanes;
 pub mod leases;
@@ -86,6 +87,10 @@ macro_rules! conformance {
                 a_released_lease_is_worth_nothing, a_stale_release_changes_nothing, freed_leases_are_worth_nothing,
                 lapsed_leases_are_worth_nothing_once_given_back,
                 unknown_leases_are_lost;
+            isolation: the_second_death_isolates_a_task, a_lapse_of_ones_own_is_no_death,
+                a_death_of_one_that_lives_is_taken_back, isolated_tasks_have_a_lane, deaths_are_told_by_page,
+                pages_are_kept, dropped_pages_are_kept, isolated_pages_are_fenced,
+                a_cancelled_job_ends_in_isolation;
             deliveries: an_ended_job_owes_one_delivery, a_claim_tells_what_an_attempt_needs, expired_secrets_do_not_sign,
                 the_longest_due_comes_first, a_held_delivery_is_not_claimed, a_delivery_not_due_is_not_claimed,
                 an_expired_delivery_lease_is_claimed_again, a_stale_attempt_changes_nothing,

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::samples::*;
 use crate::{
-    ClaimedTask, DeliveryId, Finish, FinishTask, JobId, JobStatus, NewJob, Renewal, Scope, StoreError, TaskLease,
-    Totals,
+    ClaimTasks, ClaimedTask, DeliveryId, Finish, FinishTask, JobId, JobStatus, NewJob, ProcessId, Renewal, Scope,
+    StoreError, TaskLease, Totals,
 };
 
 const SEEDS: u64 = 12;
@@ -53,6 +53,8 @@ enum State {
 struct Task {
     state: State,
     epoch: u32,
+    /// How many holders died. Two isolate it, so that it comes in a lane of its own.
+    deaths: u32,
 }
 
 struct Job {
@@ -66,8 +68,15 @@ struct Job {
     failed: u64,
 }
 
+impl Task {
+    fn is_isolated(&self) -> bool {
+        self.deaths >= 2
+    }
+}
+
 struct Run {
     store: Tested,
+    owner: ProcessId,
     chance: Chance,
     now: i64,
     scopes: Vec<Scope>,
@@ -82,7 +91,16 @@ impl Run {
         let scope = scope();
         let scopes = vec![scope, sandbox_of(scope), self::scope()];
         let at = String::new();
-        Self { store, chance: Chance(seed), now: 0, scopes, jobs: BTreeMap::new(), claimed: Vec::new(), at }
+        Self {
+            store,
+            owner: process(),
+            chance: Chance(seed),
+            now: 0,
+            scopes,
+            jobs: BTreeMap::new(),
+            claimed: Vec::new(),
+            at,
+        }
     }
 
     async fn step(&mut self) {
@@ -106,7 +124,7 @@ impl Run {
         let new = NewJob { created_at: at(self.now), ..batch(scope, tasks) };
         let new = if endpoint { new } else { silent(new) };
         let id = submit(&self.store, new).await;
-        let tasks = (0..tasks).map(|_| Task { state: State::Free, epoch: 0 }).collect();
+        let tasks = (0..tasks).map(|_| Task { state: State::Free, epoch: 0, deaths: 0 }).collect();
         let job =
             Job { scope, endpoint, cancelled: false, ended: false, delivery: None, tasks, succeeded: 0, failed: 0 };
         self.jobs.insert(id, job);
@@ -127,24 +145,37 @@ impl Run {
     async fn claim(&mut self) {
         let limit = 1 + self.chance.below(5);
         let expected = limit.min(self.claimable());
-        let claimed = claim_at(&self.store, limit as u32, at(self.now)).await;
-        assert_eq!(claimed.len(), expected, "{}", self.at);
+        let is_any_isolated = self.jobs.values().flat_map(|job| &job.tasks).any(Task::is_isolated);
+        let claimed = self.claim_as_one(limit as u32).await;
+        // Isolated tasks come besides, but not two of an account.
+        assert!(is_any_isolated || claimed.len() == expected, "{}: {} of {expected}", self.at, claimed.len());
         for task in claimed {
             self.given(&task);
             self.claimed.push(task);
         }
     }
 
+    /// Claims for the one process that there is: only those who free leases know of deaths.
+    async fn claim_as_one(&self, limit: u32) -> Vec<ClaimedTask> {
+        let claim = ClaimTasks { owner: self.owner, now: at(self.now), ..claiming(limit) };
+        self.store.claim_tasks(claim).await.unwrap()
+    }
+
     fn given(&mut self, claimed: &ClaimedTask) {
         let TaskLease { job: id, seq, epoch } = claimed.lease;
         let job = &self.jobs[&id];
-        let first = job.tasks.iter().position(|task| self.is_claimable(task.state));
-        assert_eq!(first, Some(seq as usize), "{}: the first task that can be given", self.at);
+        if claimed.isolation.is_some() {
+            let task = &job.tasks[seq as usize];
+            assert!(task.is_isolated() && self.is_claimable(task.state), "{}: it is isolated", self.at);
+        } else {
+            let first = job.tasks.iter().position(|task| self.is_claimable(task.state) && !task.is_isolated());
+            assert_eq!(first, Some(seq as usize), "{}: the first task that can be given", self.at);
+        }
         assert_eq!((claimed.cancelled, claimed.scope), (job.cancelled, job.scope), "{}", self.at);
         let until = self.now + LEASE.as_secs() as i64;
         let task = &mut self.jobs.get_mut(&id).unwrap().tasks[seq as usize];
         assert!(epoch > task.epoch, "{}: an epoch is never given twice", self.at);
-        *task = Task { state: State::Held(until), epoch };
+        (task.state, task.epoch) = (State::Held(until), epoch);
     }
 
     /// Some task that was claimed, lately more often than long ago.
@@ -221,6 +252,7 @@ impl Run {
         self.store.free_leases().await.unwrap();
         for task in self.jobs.values_mut().flat_map(|job| &mut job.tasks) {
             if let State::Held(_) = task.state {
+                task.deaths += 1;
                 task.state = State::Free;
             }
         }
@@ -262,8 +294,17 @@ impl Run {
     async fn drain(&mut self) {
         self.now += 1000;
         let left = self.claimable();
-        let tasks = claim_at(&self.store, ALL, at(self.now)).await;
+        let mut tasks = Vec::new();
+        loop {
+            let more = self.claim_as_one(ALL).await;
+            if more.is_empty() {
+                break;
+            }
+            tasks.extend(more);
+        }
         assert_eq!(tasks.len(), left, "{}", self.at);
+        // Isolated ones come when they come.
+        tasks.sort_by_key(|task| (task.isolation.is_some(), task.lease));
         for task in tasks {
             self.given(&task);
             self.claimed.push(task.clone());

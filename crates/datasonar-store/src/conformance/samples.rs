@@ -167,6 +167,9 @@ pub fn claiming(limit: u32) -> ClaimTasks {
         per_job: ALL,
         held: Vec::new(),
         newcomers_only: false,
+        rooms: Vec::new(),
+        isolated: ALL,
+        isolated_held: Vec::new(),
         now: at(0),
         lease: LEASE,
     }

@@ -15,7 +15,7 @@ use crate::sql::{corrupt, unavailable};
 use crate::{Result, StoreError, group};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.
-pub(super) const STEPS: [&str; 10] = [
+pub(super) const STEPS: [&str; 11] = [
     include_str!("../migrations/sqlite/0001_initial.sql"),
     include_str!("../migrations/sqlite/0002_lanes_and_replays.sql"),
     include_str!("../migrations/sqlite/0003_crawls.sql"),
@@ -26,6 +26,7 @@ pub(super) const STEPS: [&str; 10] = [
     include_str!("../migrations/sqlite/0008_insight.sql"),
     include_str!("../migrations/sqlite/0009_people.sql"),
     include_str!("../migrations/sqlite/0010_accounts.sql"),
+    include_str!("../migrations/sqlite/0011_isolation.sql"),
 ];
 
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(STEPS.map(M::up).to_vec()));

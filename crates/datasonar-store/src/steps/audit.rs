@@ -107,7 +107,8 @@ fn add_tasks(connection: &Connection, job: &mut AuditedJob) -> Result<()> {
 
 fn add_segments(connection: &Connection, job: &mut AuditedJob) -> Result<()> {
     const SELECT: &str = "SELECT count(*) AS segments, CAST(coalesce(sum(raw_bytes), 0) AS BIGINT) AS bytes,
-        CAST(coalesce(sum(count), 0) AS BIGINT) AS results FROM segments WHERE job = ?";
+        CAST(coalesce(sum(count), 0) AS BIGINT) AS results FROM segments s WHERE job = ?
+        AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job = s.job AND t.seq = s.seq AND t.state <> 'finished')";
     let read = |row: &Row| Ok((unsigned(row, "segments")?, unsigned(row, "bytes")?, unsigned(row, "results")?));
     (job.found.segments, job.found.result_bytes, job.tasks.results) =
         connection.prepare(SELECT).query_row([job.id], read)?;
@@ -163,8 +164,8 @@ fn frontier(connection: &Connection, job: JobId) -> Result<Option<AuditedCrawl>>
 }
 
 fn tasks_of(connection: &Connection, job: JobId, seq: u32, limit: u32) -> Result<Vec<AuditedTask>> {
-    const SELECT: &str = "SELECT seq, state = 'finished' AS is_finished, first, urls, depth IS NOT NULL AS is_crawl
-        FROM tasks WHERE job = ? AND seq >= ? ORDER BY seq LIMIT ?";
+    const SELECT: &str = "SELECT seq, state = 'finished' AS is_finished, first, urls, depth IS NOT NULL AS is_crawl,
+        crashes >= 2 AS is_isolated FROM tasks WHERE job = ? AND seq >= ? ORDER BY seq LIMIT ?";
     let read = |row: &Row| {
         Ok(AuditedTask {
             seq: row.get("seq")?,
@@ -172,6 +173,7 @@ fn tasks_of(connection: &Connection, job: JobId, seq: u32, limit: u32) -> Result
             first: unsigned(row, "first")?,
             urls: row.get("urls")?,
             is_crawl: row.get("is_crawl")?,
+            is_isolated: row.get("is_isolated")?,
             segments: Vec::new(),
         })
     };
@@ -203,8 +205,20 @@ fn segments(connection: &Connection, job: JobId, seq: u32) -> Result<Vec<Segment
 }
 
 fn strays(connection: &Connection) -> Result<Vec<String>> {
-    const ORPHANS: [(&str, &str); 7] = [
+    const ORPHANS: [(&str, &str); 10] = [
         ("tasks", "SELECT count(*) AS rows FROM tasks t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)"),
+        (
+            "task_crashes",
+            "SELECT count(*) AS rows FROM task_crashes t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)",
+        ),
+        (
+            "page_marks",
+            "SELECT count(*) AS rows FROM page_marks t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)",
+        ),
+        (
+            "kept_pages",
+            "SELECT count(*) AS rows FROM kept_pages t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)",
+        ),
         (
             "segments",
             "SELECT count(*) AS rows FROM segments t WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = t.job)",
@@ -249,7 +263,7 @@ mod tests {
     use crate::conformance::samples::*;
     use crate::postgres::{Connector, PostgresStore};
     use crate::sqlite::{SqliteStore, Threading};
-    use crate::{DeliveryStatus, Discovery};
+    use crate::{DeliveryStatus, Discovery, KeptPage, KeptResult};
 
     /// Jobs in all states, each made by the steps.
     async fn fill(store: &Tested) {
@@ -268,6 +282,17 @@ mod tests {
             (finish.succeeded, finish.failed) = (finish.succeeded - 1, 1);
             finish.discovery = Discovery { found, skipped: Vec::new() };
             store.finish_task(finish).await.ok();
+        }
+        for _ in 0..2 {
+            claim(store, ALL).await;
+            store.free_leases().await.unwrap();
+        }
+        submit(store, batch(self::scope(), 1)).await;
+        for task in claim(store, ALL).await.iter().filter(|task| task.isolation.is_some()) {
+            let data = SegmentData::Inline(b"{}".to_vec());
+            let segment = Segment { first: task.first, count: 1, raw_bytes: 2, sha256: [0; 32], data };
+            let result = KeptResult::Page { segment, error: None, time_ms: 1 };
+            store.keep_page(task.lease, KeptPage { page: 0, result }).await.unwrap();
         }
         submit(store, batch(scope, 2)).await;
         claim(store, 1).await;

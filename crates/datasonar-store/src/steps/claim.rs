@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::accounts::scope;
 use super::fair::{self, Candidate, Candidates, Grant};
 use super::frontier;
+use super::isolation;
 use super::jobs::current;
 use super::tasks::{add_runnable, expect_lapse, take_back};
 use crate::sql::codec::{Millis, later, unsigned};
@@ -28,6 +29,16 @@ const FEW_JOBS: u32 = 64;
 
 pub(super) fn claim(connection: &Connection, claim: &ClaimTasks) -> Result<Vec<ClaimedTask>> {
     take_back(connection, claim.now)?;
+    let mut claimed = claim_in_turn(connection, claim)?;
+    claimed.extend(isolation::claim(connection, claim)?);
+    if !claimed.is_empty() {
+        lease(connection, claim, &claimed)?;
+    }
+    Ok(claimed)
+}
+
+/// Picks tasks that are not suspected of anything. Those that are found to be are set apart, whatever the claim has room for.
+fn claim_in_turn(connection: &Connection, claim: &ClaimTasks) -> Result<Vec<ClaimedTask>> {
     let mut waiting = Waiting::new(connection);
     let grants = fair::allocate(claim, &mut waiting)?;
     if grants.is_empty() {
@@ -39,16 +50,19 @@ pub(super) fn claim(connection: &Connection, claim: &ClaimTasks) -> Result<Vec<C
     let mut claimed = Vec::with_capacity(claim.limit as usize);
     for ((grant, rows), common) in grants.iter().zip(&found).zip(&jobs) {
         for row in rows {
-            claimed.push(read(row, grant.job, common)?);
+            if isolation::is_suspect(connection, claim.owner, grant.job, row)? {
+                isolation::set_apart(connection, grant.job, row.get("seq")?)?;
+            } else {
+                claimed.push(read(row, grant.job, common)?);
+            }
         }
     }
-    lease(connection, claim, &claimed)?;
     Ok(claimed)
 }
 
 /// The first claimable tasks of each job. What lies before where a job's claimable tasks begin, as its row tells, is passed over.
 fn find(connection: &Connection, grants: &[Grant], from: &HashMap<JobId, u32>) -> Result<Vec<Vec<Row>>> {
-    const SELECT: &str = "SELECT t.seq, t.epoch, t.input_offset, t.input_bytes, t.first, t.urls, i.blob_key,
+    const SELECT: &str = "SELECT t.seq, t.epoch, t.owner, t.crashes, t.input_offset, t.input_bytes, t.first, t.urls, i.blob_key,
         CASE WHEN i.bytes IS NOT NULL
             THEN substr(i.bytes, CAST(t.input_offset + 1 AS INTEGER), CAST(t.input_bytes AS INTEGER)) END AS bytes,
         CASE WHEN t.depth IS NOT NULL THEN (SELECT f.urls FROM found f WHERE f.job = t.job AND f.seq = t.seq) END AS found
@@ -113,12 +127,12 @@ fn last_turn(connection: &Connection, account: AccountId) -> Result<i64> {
 }
 
 /// What a job's tasks have in common.
-struct Common {
-    scope: Scope,
-    kind: JobKind,
-    options: String,
-    created_at: Timestamp,
-    cancelled: bool,
+pub(super) struct Common {
+    pub(super) scope: Scope,
+    pub(super) kind: JobKind,
+    pub(super) options: String,
+    pub(super) created_at: Timestamp,
+    pub(super) cancelled: bool,
 }
 
 /// Takes what is granted off what each job has to give, in one writing of its row; it is started now, if it was not.
@@ -173,7 +187,7 @@ fn lease(connection: &Connection, claim: &ClaimTasks, claimed: &[ClaimedTask]) -
     Ok(())
 }
 
-fn read(row: &Row, job: JobId, common: &Common) -> Result<ClaimedTask> {
+pub(super) fn read(row: &Row, job: JobId, common: &Common) -> Result<ClaimedTask> {
     let inline: Option<Vec<u8>> = row.get("bytes")?;
     let found: Option<String> = row.get("found")?;
     let bytes = row.get("input_bytes")?;
@@ -196,6 +210,7 @@ fn read(row: &Row, job: JobId, common: &Common) -> Result<ClaimedTask> {
         first: unsigned(row, "first")?,
         urls: row.get("urls")?,
         cancelled: common.cancelled,
+        isolation: None,
     })
 }
 

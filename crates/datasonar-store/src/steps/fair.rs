@@ -4,11 +4,13 @@
 //! never was before all. A job that has as many of the claimer's tasks as it may is passed over; only when it is the one
 //! job left that has a task to give does it get the rest.
 //!
+//! A claimer that is full may leave room for single accounts, so that one account's tasks keep no other from being served.
+//!
 //! This decides and does nothing else: it knows neither rows nor leases.
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::{AccountId, ClaimTasks, JobId};
+use crate::{AccountId, AccountRoom, ClaimTasks, JobId};
 
 /// A job that has tasks to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,7 @@ pub(super) fn allocate<C: Candidates>(claim: &ClaimTasks, candidates: &mut C) ->
         held: claim.held.iter().copied().collect(),
         per_job: claim.per_job.max(1),
         newcomers_only: claim.newcomers_only,
+        rooms: claim.rooms.iter().map(|room| (room.account, *room)).collect(),
         full: Vec::new(),
         grants: HashMap::new(),
         turn: 0,
@@ -96,6 +99,8 @@ struct Sharing {
     held: HashMap<JobId, u32>,
     per_job: u32,
     newcomers_only: bool,
+    /// What accounts may still get, where that is limited.
+    rooms: HashMap<AccountId, AccountRoom>,
     /// Jobs that have more to give, but of which the claimer has as many as it may.
     full: Vec<(AccountId, Candidate)>,
     /// By job: its account, its tasks, its last turn.
@@ -106,8 +111,13 @@ struct Sharing {
 impl Sharing {
     /// Gives the account's next job a turn; tells whether there was one.
     fn serve<C: Candidates>(&mut self, account: &mut Account, candidates: &mut C) -> Result<bool, C::Error> {
+        let room = self.rooms.get(&account.id).copied();
+        let newcomers_only = room.map_or(self.newcomers_only, |room| room.newcomers_only);
+        if room.is_some_and(|room| room.limit == 0) {
+            return Ok(false);
+        }
         while let Some(mut job) = account.next_job(candidates)? {
-            if self.newcomers_only && self.held.contains_key(&job.job) {
+            if newcomers_only && self.held.contains_key(&job.job) {
                 continue;
             }
             if self.holds(job.job) >= self.per_job {
@@ -127,7 +137,10 @@ impl Sharing {
     /// Gives what is left to a job that has no other beside it.
     fn serve_last(&mut self, left: u32) {
         if let [(account, job)] = self.full[..] {
-            self.grant(account, job.job, left.min(job.tasks));
+            let room = self.rooms.get(&account).map_or(u32::MAX, |room| room.limit);
+            if room > 0 {
+                self.grant(account, job.job, left.min(job.tasks).min(room));
+            }
         }
     }
 
@@ -138,6 +151,9 @@ impl Sharing {
 
     fn grant(&mut self, account: AccountId, job: JobId, tasks: u32) {
         self.turn += 1;
+        if let Some(room) = self.rooms.get_mut(&account) {
+            room.limit = room.limit.saturating_sub(tasks);
+        }
         let grant = self.grants.entry(job).or_insert((account, 0, 0));
         grant.1 += tasks;
         grant.2 = self.turn;
@@ -212,6 +228,9 @@ mod tests {
             per_job,
             held: held.iter().map(|&(number, tasks)| (job(number), tasks)).collect(),
             newcomers_only: false,
+            rooms: Vec::new(),
+            isolated: 0,
+            isolated_held: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
             lease: Duration::ZERO,
         }
@@ -239,6 +258,24 @@ mod tests {
         assert_eq!(shared(&[vec![9], vec![2]], &claim(8, 3, &[])), [(1, 2), (0, 6)]);
         assert_eq!(shared(&[vec![9]], &claim(8, 3, &[(0, 100)])), [(0, 8)]);
         assert_eq!(shared(&[vec![9, 9]], &claim(8, 0, &[])), [(0, 1), (1, 1)], "no share at all would starve both");
+    }
+
+    #[test]
+    fn an_account_gets_no_more_than_its_room() {
+        let room = |number: u128, limit, newcomers_only| AccountRoom {
+            account: AccountId(Uuid::from_u128(number)),
+            limit,
+            newcomers_only,
+        };
+        let full = ClaimTasks {
+            newcomers_only: true,
+            rooms: vec![room(0, 1, true), room(1, 3, false)],
+            ..claim(20, 20, &[(0, 60), (2, 2)])
+        };
+        // The first account has a job that is held and one that is new, the second one that is held, the third is new.
+        assert_eq!(shared(&[vec![9, 9], vec![9], vec![9]], &full), [(1, 1), (2, 3), (3, 9)]);
+        let none = ClaimTasks { rooms: vec![room(0, 0, false)], ..claim(20, 1, &[(0, 60)]) };
+        assert_eq!(shared(&[vec![9]], &none), [], "not even as the last");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::sql::{Connection, Row, owned, params};
 use super::accounts::{add_usage, scope};
 use super::activity::Tally;
 use super::frontier;
+use super::isolation;
 use super::jobs::current;
 use super::page_errors;
 use super::tasks::add_claimable;
@@ -73,13 +74,15 @@ struct Task {
     /// Of a crawl's task.
     depth: Option<u32>,
     cancelled: bool,
+    /// A holder of it died.
+    has_crashed: bool,
 }
 
 /// Finds the tasks whose leases are still their callers'.
 fn find(connection: &Connection, items: &[FinishTask]) -> Result<Vec<Option<Task>>> {
     const JOB: &str = "SELECT account, environment, cancelled_at IS NOT NULL AS cancelled FROM jobs
         WHERE id = ? ORDER BY version DESC LIMIT 1";
-    const TASK: &str = "SELECT state = 'pending' AS pending, first, urls, depth FROM tasks
+    const TASK: &str = "SELECT state = 'pending' AS pending, first, urls, depth, crashes > 0 AS has_crashed FROM tasks
         WHERE job = ? AND seq = ? AND epoch = ? AND state <> 'finished'";
     let ids: BTreeSet<JobId> = items.iter().map(|finish| finish.lease.job).collect();
     let rows = connection.prepare(JOB).query_all(ids.iter().map(|job| owned![job]))?;
@@ -96,6 +99,7 @@ fn find(connection: &Connection, items: &[FinishTask]) -> Result<Vec<Option<Task
             urls: task.get("urls")?,
             depth: task.get("depth")?,
             cancelled: job.get("cancelled")?,
+            has_crashed: task.get("has_crashed")?,
         }))
     };
     items.iter().zip(&tasks).map(|(finish, rows)| read(finish, rows)).collect()
@@ -138,28 +142,26 @@ fn check(finish: &FinishTask, task: &Task) -> Result<()> {
 }
 
 pub(super) fn insert_segments(connection: &Connection, job: JobId, seq: u32, segments: &[Segment]) -> Result<()> {
+    (0..).zip(segments).try_for_each(|(position, segment)| insert_segment(connection, job, seq, position, segment))
+}
+
+pub(super) fn insert_segment(
+    connection: &Connection,
+    job: JobId,
+    seq: u32,
+    position: u64,
+    segment: &Segment,
+) -> Result<()> {
     const INSERT: &str = "INSERT INTO segments
         (job, seq, position, first, count, raw_bytes, sha256, blob_key, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let insert = connection.prepare(INSERT);
-    for (position, segment) in segments.iter().enumerate() {
-        let Segment { first, count: results, raw_bytes, sha256, data } = segment;
-        let (key, bytes) = match data {
-            SegmentData::Blob(key) => (Some(key), None),
-            SegmentData::Inline(bytes) => (None, Some(bytes)),
-        };
-        insert.run(params![
-            job,
-            seq,
-            position as i64,
-            count(*first),
-            results,
-            count(*raw_bytes),
-            sha256,
-            key,
-            bytes
-        ])?;
-    }
-    Ok(())
+    let Segment { first, count: results, raw_bytes, sha256, data } = segment;
+    let (key, bytes) = match data {
+        SegmentData::Blob(key) => (Some(key), None),
+        SegmentData::Inline(bytes) => (None, Some(bytes)),
+    };
+    let (position, first, raw_bytes) = (count(position), count(*first), count(*raw_bytes));
+    let row = params![job, seq, position, first, results, raw_bytes, sha256, key, bytes];
+    Ok(connection.prepare(INSERT).run(row)?)
 }
 
 /// Ends a task: what it found, its segments, its lease.
@@ -172,6 +174,9 @@ fn close_task(connection: &Connection, finish: &FinishTask, task: &Task) -> Resu
     }
     if let Some(depth) = task.depth {
         frontier::finish(connection, finish, depth, task.cancelled)?;
+    }
+    if task.has_crashed {
+        isolation::forget(connection, finish.lease)?;
     }
     insert_segments(connection, finish.lease.job, finish.lease.seq, &finish.segments)?;
     connection.prepare(UPDATE).run(params![finish.lease.job, finish.lease.seq])?;

@@ -126,20 +126,28 @@ pub(super) fn read(urls: &str) -> Result<Vec<FoundUrl>> {
     urls.map_err(|_| corrupt("the URLs of a crawl's task cannot be read"))
 }
 
-/// A task of a crawl that is not finished.
-struct Held {
-    first: u64,
-    urls: u32,
+/// A task that is not finished.
+pub(super) struct Held {
+    pub(super) first: u64,
+    pub(super) urls: u32,
+    /// Its pages are kept one by one.
+    pub(super) is_isolated: bool,
     cancelled: bool,
 }
 
 /// Finds the task, if its lease is still the caller's.
-fn hold(connection: &Connection, lease: TaskLease) -> Result<Held> {
-    const SELECT: &str = "SELECT t.first, t.urls, j.cancelled_at IS NOT NULL AS cancelled
+pub(super) fn hold(connection: &Connection, lease: TaskLease) -> Result<Held> {
+    const SELECT: &str =
+        "SELECT t.first, t.urls, t.crashes >= 2 AS is_isolated, j.cancelled_at IS NOT NULL AS cancelled
         FROM tasks t JOIN jobs j ON j.id = t.job
         WHERE t.job = ? AND t.seq = ? AND t.epoch = ? AND t.state <> 'finished'";
     let read = |row: &Row| {
-        Ok(Held { first: unsigned(row, "first")?, urls: row.get("urls")?, cancelled: row.get("cancelled")? })
+        Ok(Held {
+            first: unsigned(row, "first")?,
+            urls: row.get("urls")?,
+            is_isolated: row.get("is_isolated")?,
+            cancelled: row.get("cancelled")?,
+        })
     };
     let select = connection.prepare(SELECT);
     select.query_row(params![lease.job, lease.seq, lease.epoch], read).optional()?.ok_or(StoreError::LeaseLost)

@@ -134,24 +134,24 @@ pub(super) fn finished_tasks(connection: &Connection, job: JobId, seq: u32, limi
 fn segments(connection: &Connection, job: JobId, seq: u32) -> Result<Vec<Segment>> {
     const SELECT: &str = "SELECT first, count, raw_bytes, sha256, blob_key, bytes FROM segments
         WHERE job = ? AND seq = ? ORDER BY position";
-    let select = connection.prepare(SELECT);
-    let rows = select.query(params![job, seq])?;
-    let mut segments = Vec::new();
-    for row in &rows {
-        let data = match (row.get("blob_key")?, row.get("bytes")?) {
-            (Some(key), None) => SegmentData::Blob(key),
-            (None, Some(bytes)) => SegmentData::Inline(bytes),
-            _ => return Err(corrupt("a segment has not exactly one place")),
-        };
-        segments.push(Segment {
-            first: unsigned(row, "first")?,
-            count: row.get("count")?,
-            raw_bytes: unsigned(row, "raw_bytes")?,
-            sha256: row.get("sha256")?,
-            data,
-        });
-    }
-    Ok(segments)
+    let rows = connection.prepare(SELECT).query(params![job, seq])?;
+    rows.iter().map(segment_of).collect()
+}
+
+/// Reads a segment from its row.
+pub(super) fn segment_of(row: &Row) -> Result<Segment> {
+    let data = match (row.get("blob_key")?, row.get("bytes")?) {
+        (Some(key), None) => SegmentData::Blob(key),
+        (None, Some(bytes)) => SegmentData::Inline(bytes),
+        _ => return Err(corrupt("a segment has not exactly one place")),
+    };
+    Ok(Segment {
+        first: unsigned(row, "first")?,
+        count: row.get("count")?,
+        raw_bytes: unsigned(row, "raw_bytes")?,
+        sha256: row.get("sha256")?,
+        data,
+    })
 }
 
 fn read(row: &Row) -> sql::Result<Job> {

@@ -23,6 +23,7 @@ mod finish;
 mod frontier;
 mod hosts;
 mod insight;
+mod isolation;
 mod jobs;
 mod listing;
 mod moving;
@@ -46,10 +47,10 @@ use crate::sql::Connection;
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
     DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask,
-    HostGrant, HostShares, Job, JobFilter, JobId, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret,
-    NewTest, Page, Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope,
-    Secret, Selection, Setup, ShareHosts, SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey, Usage, UsageSample,
-    Verdict,
+    HostGrant, HostShares, Job, JobFilter, JobId, KeptPage, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule,
+    NewSecret, NewTest, Page, PageMark, Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange,
+    ScheduleId, Scope, Secret, Selection, Setup, ShareHosts, SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey,
+    Usage, UsageSample, Verdict,
 };
 
 /// A database that runs steps.
@@ -170,6 +171,14 @@ impl<E: Engine> Store for E {
 
     async fn release_tasks(&self, leases: Vec<TaskLease>) -> Result<()> {
         self.write(move |c| tasks::release(c, &leases)).await
+    }
+
+    async fn mark_page(&self, lease: TaskLease, mark: PageMark) -> Result<()> {
+        self.write(move |c| isolation::mark(c, lease, mark)).await
+    }
+
+    async fn keep_page(&self, lease: TaskLease, kept: KeptPage) -> Result<()> {
+        self.write(move |c| isolation::keep(c, lease, &kept)).await
     }
 
     async fn submit_test(&self, test: NewTest) -> Result<ClaimedDelivery> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::sql::{Connection, OptionalExtension, Row, owned, params};
 use jiff::Timestamp;
 
+use super::isolation;
 use super::jobs::current;
 use crate::sql::codec::{Millis, later};
 use crate::sql::corrupt;
@@ -56,7 +57,10 @@ pub(super) fn release(connection: &Connection, leases: &[TaskLease]) -> Result<(
     let update = connection.prepare(UPDATE);
     for lease in leases {
         let found = select.query_row(params![lease.job, lease.seq, lease.epoch], |row| row.get(0)).optional()?;
-        let Some(leased) = found else { continue };
+        let Some(leased) = found else {
+            isolation::withdraw(connection, *lease)?;
+            continue;
+        };
         update.run(params![lease.job, lease.seq])?;
         if leased {
             add_claimable(connection, lease.job, 1)?;
@@ -74,6 +78,7 @@ pub(super) fn free(connection: &Connection) -> Result<()> {
         "UPDATE tasks SET epoch = epoch + 1, owner = NULL, lease_expires_at = NULL
             WHERE state = 'pending' AND owner IS NOT NULL",
     ];
+    isolation::count_all(connection)?;
     let read = |row: &Row| Ok((row.get::<_, JobId>(0)?, row.get::<_, i64>(1)?));
     let freed: Vec<_> = connection.prepare(COUNT).query_map(params![], read)?;
     for update in UPDATE {

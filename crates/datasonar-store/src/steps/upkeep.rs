@@ -23,8 +23,11 @@ pub(super) fn expire_results(connection: &Connection, now: Timestamp, limit: u32
         WHERE results_deleted = 0 AND expires_at IS NOT NULL AND expires_at <= ?
         AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.id AND (d.next_attempt_at IS NOT NULL OR d.lease_expires_at IS NOT NULL))
         ORDER BY expires_at LIMIT ?";
-    const DELETE: [&str; 7] = [
+    const DELETE: [&str; 10] = [
         "DELETE FROM segments WHERE job = ?",
+        "DELETE FROM kept_pages WHERE job = ?",
+        "DELETE FROM page_marks WHERE job = ?",
+        "DELETE FROM task_crashes WHERE job = ?",
         "DELETE FROM tasks WHERE job = ?",
         "DELETE FROM inputs WHERE job = ?",
         "DELETE FROM seen WHERE job = ?",
@@ -88,7 +91,8 @@ pub(super) fn unknown_jobs(connection: &Connection, ids: &[JobId]) -> Result<Vec
 pub(super) fn totals(connection: &Connection) -> Result<Totals> {
     const SELECT: &str = "SELECT
         (SELECT count(*) FROM jobs WHERE status IN ('pending', 'started')) AS jobs_open,
-        (SELECT count(*) FROM tasks WHERE state = 'pending') AS tasks_pending,
+        (SELECT count(*) FROM tasks WHERE state = 'pending')
+            + (SELECT count(*) FROM tasks WHERE state = 'isolated') AS tasks_pending,
         (SELECT count(*) FROM tasks WHERE state = 'leased') AS tasks_leased,
         (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'failed') AND status = 'pending')
             AS deliveries_pending,

@@ -5,7 +5,7 @@
 //! two places may become visible out of order, so that a little of the past is read again and again; what was told already is
 //! remembered for as long.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
 use axum::{
     body::Body,
@@ -13,24 +13,27 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use datasonar_store::{Job, JobId, JobKind, JobStatus, Scope};
+use datasonar_store::{Environment, Job, JobId, JobKind, JobStatus, Scope};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
-};
+use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{auth::Caller, jobs::Queried, problem::Problem, types};
-use crate::app::App;
+use crate::{
+    app::App,
+    fetch::{FairSemaphore, Permit, Requester},
+};
 
-/// How many may listen at once.
+/// How many may listen at once, of all accounts. When an account comes that has fewer seats than its share, one that has more
+/// loses one: the stream ends, and the client may come again with its cursor.
 const LISTENERS: usize = 100;
-static SEATS: Semaphore = Semaphore::const_new(LISTENERS);
+static SEATS: LazyLock<FairSemaphore> = LazyLock::new(|| FairSemaphore::new(LISTENERS));
+/// How long a seat is waited for.
+const SEAT_WITHIN: Duration = Duration::from_secs(3);
 /// The longest wait before the store is asked again.
 const POLL: Duration = Duration::from_secs(1);
 /// The longest silence.
@@ -101,8 +104,12 @@ async fn listen(
         None => (app.clock.now(), JobId(Uuid::nil())),
         Some(text) => position(&text).ok_or_else(|| types::parameter("after", "is not a cursor"))?,
     };
-    let seat = SEATS.try_acquire().map_err(|_| Problem::unavailable("too many are listening; try again later"))?;
-    let feed = Feed { app, scope, from, last: from, told: BTreeSet::new(), is_ready: false, _seat: seat };
+    // The environments of an account share its seats.
+    let tenant = Scope { environment: Environment::Production, ..scope };
+    let seat = SEATS.acquire(Requester { tenant, job: app.ids.uuid() }, 1);
+    let seat = tokio::time::timeout(SEAT_WITHIN, seat).await;
+    let seat = seat.map_err(|_| Problem::unavailable("too many are listening; try again later"))?;
+    let feed = Feed { app, scope, from, last: from, told: BTreeSet::new(), is_ready: false, seat };
     let lines = stream::try_unfold(feed, async |mut feed: Feed| {
         let events = feed.next().await?;
         let mut lines = Vec::new();
@@ -129,7 +136,7 @@ struct Feed {
     /// What was told of the time that is read again.
     told: BTreeSet<Position>,
     is_ready: bool,
-    _seat: SemaphorePermit<'static>,
+    seat: Permit,
 }
 
 impl Feed {
@@ -149,7 +156,13 @@ impl Feed {
             if Instant::now() >= silent_until {
                 return Ok(vec![Event::Idle]);
             }
-            let _ = tokio::time::timeout(POLL, ended).await;
+            tokio::select! {
+                biased;
+                () = self.seat.preempted() => {
+                    return Err(Problem::unavailable("too many are listening; go on with the last cursor"));
+                }
+                _ = tokio::time::timeout(POLL, ended) => {}
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use url::Url;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -10,6 +11,7 @@ use super::{auth::Caller, body::object, problem::Problem};
 use crate::{
     app::App,
     crawl::{CrawlOptions, Scope, SitemapUse},
+    fetch::Requester,
     jobs::members::{typed, unknown},
     mapper::{MapQuery, SiteMap},
     scrape::FieldError,
@@ -63,7 +65,8 @@ struct MapView {
     post, path = "/v1/map", tag = "Scrape", request_body = MapRequest,
     responses((status = 200, description = "URLs", body = MapView))
 )]
-async fn map(State(app): State<App>, _caller: Caller, request: Request) -> Result<axum::Json<MapView>, Problem> {
+async fn map(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<axum::Json<MapView>, Problem> {
+    let arrived = Instant::now();
     let fields = object(request, app.settings.max_request_bytes).await?;
     unknown(&fields.members, FIELDS)?;
     let asked: MapRequest = typed(fields.members).map_err(|error| vec![error])?;
@@ -80,17 +83,18 @@ async fn map(State(app): State<App>, _caller: Caller, request: Request) -> Resul
         ignore_query_parameters: asked.ignore_query_parameters,
         ..CrawlOptions::default()
     };
-    let scope = Scope::new(&url, &options).map_err(|errors| {
+    let limits = Scope::new(&url, &options).map_err(|errors| {
         errors.into_iter().map(|error| FieldError::new(error.pointer, error.detail)).collect::<Vec<_>>()
     })?;
     let query = MapQuery {
         url,
-        scope,
+        scope: limits,
         search: asked.search,
         sitemap: asked.sitemap,
         respect_robots: asked.respect_robots.unwrap_or(true),
         limit,
     };
-    let SiteMap { urls, truncated } = app.mapper.map(query, app.ids.uuid()).await;
+    let requester = Requester { tenant: scope, job: app.ids.uuid() };
+    let SiteMap { urls, truncated } = app.mapper.map(query, requester, arrived).await;
     Ok(axum::Json(MapView { urls, truncated }))
 }

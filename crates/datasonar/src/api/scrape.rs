@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     app::App,
+    fetch::Requester,
     jobs::segment::JOINT,
     scrape::{ErrorCode, PageError, PageResult, Plan, Scraped, Target},
 };
@@ -49,12 +50,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     )
 )]
 async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
+    let arrived = Instant::now();
     let fields = object(request, app.settings.max_request_bytes).await?;
     let (own, plan, _) = app.jobs.terms().split::<Single>(fields.members, &["url"])?;
     let is_charged = app.plans.charge(scope, 1).await?;
-    let lane = app.ids.uuid();
-    let scraped =
-        app.scraper.scrape(Target { url: &own.url, lane, origin: None }, &plan, &CancellationToken::new()).await;
+    let requester = Requester { tenant: scope, job: app.ids.uuid() };
+    let target = Target { url: &own.url, requester, origin: None, arrived: Some(arrived), door: None };
+    let scraped = app.scraper.scrape(target, &plan, &CancellationToken::new()).await;
     count(&app, scope, std::slice::from_ref(&scraped), is_charged);
     let status = match scraped.error.as_ref().map(|error| error.code) {
         None => StatusCode::OK,
@@ -72,6 +74,7 @@ async fn scrape(State(app): State<App>, Caller(scope): Caller, request: Request)
     responses((status = 200, description = "One result for each URL, in order", body = BatchResult))
 )]
 async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<Response, Problem> {
+    let begin = Instant::now();
     let fields = object(request, app.settings.max_request_bytes).await?;
     let (own, plan, _) = app.jobs.terms().split::<Batch>(fields.members, &["urls", "concurrency", "timeout"])?;
     let within = |value, most: usize, field: &str| match value {
@@ -90,8 +93,8 @@ async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Re
         return Err(Problem::field("/urls", "none of the URLs can be fetched"));
     }
     let is_charged = app.plans.charge(scope, own.urls.len() as u64).await?;
-    let begin = Instant::now();
-    let pages = scrape_all(&app, &own.urls, &plan, concurrency, begin + timeout).await;
+    let requester = Requester { tenant: scope, job: app.ids.uuid() };
+    let pages = scrape_all(&app, requester, &own.urls, &plan, concurrency, begin + timeout).await;
     count(&app, scope, &pages, is_charged);
     let failed = pages.iter().filter(|page| page.error.is_some()).count();
     let head = format!(
@@ -107,17 +110,17 @@ async fn scrape_batch(State(app): State<App>, Caller(scope): Caller, request: Re
 
 async fn scrape_all(
     app: &App,
+    requester: Requester,
     urls: &[String],
     plan: &Arc<Plan>,
     concurrency: usize,
     deadline: Instant,
 ) -> Vec<Scraped> {
-    let lane = app.ids.uuid();
     let stop = CancellationToken::new();
     let mut pages: Vec<Option<Scraped>> = urls.iter().map(|_| None).collect();
     let mut scraping = Vec::with_capacity(urls.len());
     for (index, url) in urls.iter().enumerate() {
-        let page = app.scraper.scrape(Target { url, lane, origin: None }, plan, &stop);
+        let page = app.scraper.scrape(target(url, requester), plan, &stop);
         scraping.push(page.map(move |page| (index, page)).boxed());
     }
     let mut scraping = stream::iter(scraping).buffer_unordered(concurrency);
@@ -126,9 +129,14 @@ async fn scrape_all(
     }
     let late = |url: &String| {
         let why = PageError::new(ErrorCode::Timeout, "the batch's time was over before this page was done");
-        Scraped::failed(Target { url, lane, origin: None }, why)
+        Scraped::failed(target(url, requester), why)
     };
     pages.into_iter().zip(urls).map(|(page, url)| page.unwrap_or_else(|| late(url))).collect()
+}
+
+/// A page of a batch. Its limit counts from its first request; that of the batch, from the arrival of the call.
+fn target(url: &str, requester: Requester) -> Target<'_> {
+    Target { url, requester, origin: None, arrived: None, door: None }
 }
 
 /// An answer that is JSON already.

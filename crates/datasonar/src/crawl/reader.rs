@@ -7,7 +7,6 @@ use std::{
 
 use http::HeaderMap;
 use url::Url;
-use uuid::Uuid;
 
 use super::{
     key::{Keys, PageKey},
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     cpu,
-    fetch::{Fetch, Fetcher},
+    fetch::{Fetch, Fetcher, Gap, Requester, TimeLimit},
 };
 
 /// Files that are read for one site, at most; and how far indexes may name each other.
@@ -31,7 +30,7 @@ pub struct SitemapLimits {
     /// Entries, in all files.
     pub entries: u64,
     /// The least time between two requests to a host.
-    pub gap: Duration,
+    pub gap: Gap,
 }
 
 /// Reads sitemaps.
@@ -47,12 +46,12 @@ impl SitemapReader {
     }
 
     /// Begins to read these files and those that they name, breadth first.
-    pub fn walk(&self, files: Vec<Url>, limits: SitemapLimits, lane: Uuid) -> SitemapWalk {
+    pub fn walk(&self, files: Vec<Url>, limits: SitemapLimits, requester: Requester) -> SitemapWalk {
         SitemapWalk {
             fetcher: self.fetcher.clone(),
             gap: limits.gap,
             left: limits.entries,
-            lane,
+            requester,
             queue: files.into_iter().map(|file| (file, 0)).collect(),
             seen: HashSet::new(),
         }
@@ -62,9 +61,9 @@ impl SitemapReader {
 /// A reading of the sitemaps of a site.
 pub struct SitemapWalk {
     fetcher: Fetcher,
-    gap: Duration,
+    gap: Gap,
     left: u64,
-    lane: Uuid,
+    requester: Requester,
     queue: VecDeque<(Url, u8)>,
     seen: HashSet<PageKey>,
 }
@@ -97,13 +96,13 @@ impl SitemapWalk {
     }
 
     async fn file(&self, url: &Url) -> Option<Sitemap> {
-        let headers = HeaderMap::new();
+        let (headers, time) = (HeaderMap::new(), TimeLimit::of_first_request(TIMEOUT));
         let fetch = Fetch {
             url,
             headers: &headers,
-            timeout: TIMEOUT,
+            time: &time,
             max_bytes: MAX_BYTES,
-            lane: self.lane,
+            requester: self.requester,
             gap: self.gap,
             guard: None,
         };

@@ -1,21 +1,30 @@
 //! A fetch: tries, the pauses between them, and the permits they need.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
-use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched, RedirectGuard};
+use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched, Progress, RedirectGuard};
+use datasonar_store::Scope;
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::Instant;
 use url::Url;
-use uuid::Uuid;
 
 use super::{
-    hosts::Hosts,
-    turns::{Turn, Turns},
+    fair_semaphore::{FairSemaphore, Permit, Priority, Requester},
+    hosts::{Gap, Hosts},
+    time_limit::TimeLimit,
 };
 use crate::clock::Ids;
 
 /// The pause before the first retry; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A body comes on when this many bytes of it have arrived; a drop now and then does not count.
+const PROGRESS_BYTES: usize = 1024;
+/// Where there are more tenants than permits, a page that has to give way again and again keeps its permits for longer each
+/// time, up to this.
+const LONGEST_HOLD: Duration = Duration::from_secs(8);
 
 /// The operator's limits.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +44,7 @@ pub struct FetchSettings {
 pub struct Fetcher {
     client: Client,
     hosts: Hosts,
-    slots: Turns,
+    slots: FairSemaphore,
     retries: u32,
     ids: Ids,
 }
@@ -47,14 +56,15 @@ pub struct Fetch<'a> {
     pub url: &'a Url,
     /// Request headers.
     pub headers: &'a HeaderMap,
-    /// For all tries and the pauses between them. Waiting for the host or for a slot does not count.
-    pub timeout: Duration,
+    /// The time for all tries, the pauses between them, and waiting for the host and for slots. [`TimeLimit`] says from when
+    /// on it counts.
+    pub time: &'a TimeLimit,
     /// The largest body, decoded.
     pub max_bytes: u64,
-    /// On whose behalf: lanes are served in turn.
-    pub lane: Uuid,
+    /// On whose behalf.
+    pub requester: Requester,
     /// The least time between this request's begin and that of the next to its host; the operator's may be longer.
-    pub gap: Duration,
+    pub gap: Gap,
     /// Asked of the targets of redirects.
     pub guard: Option<&'a RedirectGuard>,
 }
@@ -63,10 +73,14 @@ pub struct Fetch<'a> {
 pub struct Outcome<T = Fetched, E = FetchError> {
     /// The document, of whatever status; or why there is none.
     pub result: Result<T, E>,
-    /// What was spent of the time-out.
+    /// What was spent of the time.
     pub spent: Duration,
-    /// The fetch slot: held until the document has been dealt with, because a document is memory.
-    pub slot: Turn,
+    /// The fetch slot: held until the document has been dealt with, because a document is memory. There is none where time
+    /// was over while waiting for one.
+    pub slot: Option<Permit>,
+    /// Whether the slot had to be given to another tenant before the answer was complete, so that a failure may not be the
+    /// host's.
+    pub was_preempted: bool,
 }
 
 /// What came of one try, as far as it decides about the next.
@@ -76,6 +90,9 @@ pub trait Tried {
 
     /// Whether the host was not reached as it will be a little later.
     fn may_succeed_later(&self) -> bool;
+
+    /// The failure of a page whose time was over before there was an answer.
+    fn timed_out(message: String) -> Self;
 }
 
 /// A host's answer.
@@ -98,6 +115,10 @@ impl Tried for Result<Fetched, FetchError> {
     fn may_succeed_later(&self) -> bool {
         self.as_ref().is_err_and(|error| error.is_transient() && error.kind != FetchErrorKind::Timeout)
     }
+
+    fn timed_out(message: String) -> Self {
+        Err(FetchError::timeout(message))
+    }
 }
 
 impl Fetcher {
@@ -106,7 +127,7 @@ impl Fetcher {
         Self {
             client,
             hosts: Hosts::new(settings.per_host_concurrency, settings.per_host_delay),
-            slots: Turns::new(settings.concurrency),
+            slots: FairSemaphore::new(settings.concurrency),
             retries: settings.retries,
             ids,
         }
@@ -119,12 +140,13 @@ impl Fetcher {
 
     /// Gets a URL, trying again after transient failures (no connection, a broken one, 429 and most 5xx).
     pub async fn fetch(&self, fetch: Fetch<'_>) -> Outcome {
-        self.tries(fetch, &self.slots, |timeout| {
+        self.tries(fetch, &self.slots, |timeout, progress| {
             self.client.fetch(FetchRequest {
                 headers: fetch.headers.clone(),
                 max_body_bytes: fetch.max_bytes,
                 timeout,
                 guard: fetch.guard.cloned(),
+                progress: Some(progress),
                 ..FetchRequest::new(fetch.url.clone())
             })
         })
@@ -132,53 +154,96 @@ impl Fetcher {
     }
 
     /// Does `once` as a fetch does its requests: when it is the host's turn and there is one of `slots`, and again after
-    /// transient failures. It is told how much is left of the time-out.
+    /// transient failures. It is told how much time is left, and tells of its progress. When another tenant lacks a slot or
+    /// the host, it may be dropped and done again later, within the same time.
     pub async fn tries<T, E, F>(
         &self,
         fetch: Fetch<'_>,
-        slots: &Turns,
-        mut once: impl FnMut(Duration) -> F,
+        slots: &FairSemaphore,
+        mut once: impl FnMut(Duration, Progress) -> F,
     ) -> Outcome<T, E>
     where
         F: Future<Output = Result<T, E>>,
         Result<T, E>: Tried,
     {
         let host = fetch.url.host_str().unwrap_or_default();
-        let mut spent = Duration::ZERO;
-        let mut tries = 0;
+        let time = fetch.time;
+        let (mut tries, mut preemptions) = (0, 0);
+        let mut last = None;
         loop {
-            let (host_turn, slot) = self.hosts.enter(host, fetch.lane, fetch.gap, slots).await;
-            let begin = Instant::now();
-            let result = once(fetch.timeout.saturating_sub(spent)).await;
-            spent += begin.elapsed();
-            self.learn(host, &result);
-            drop(host_turn);
+            let Some((host_permit, slot)) = self.enter(host, fetch, slots, preemptions).await else {
+                let late = || Tried::timed_out(self.late(host, fetch));
+                let (spent, was_preempted) = (time.spent(), preemptions > 0);
+                return Outcome { result: last.unwrap_or_else(late), spent, slot: None, was_preempted };
+            };
+            time.begin();
+            let result = tokio::select! {
+                biased;
+                result = once(time.left(), progress(&slot)) => result,
+                () = host_permit.preempted() => { preemptions += 1; continue }
+                () = slot.preempted() => { preemptions += 1; continue }
+            };
+            self.learn(host, fetch.requester.tenant, &result);
+            drop(host_permit);
             let pause = if tries < self.retries { self.pause(&result, tries) } else { None };
             match pause {
-                Some(pause) if spent + pause < fetch.timeout => {
+                Some(pause) if pause < time.left() => {
                     drop(slot);
+                    last = Some(result);
                     tokio::time::sleep(pause).await;
-                    spent += pause;
                     tries += 1;
                 }
-                _ => return Outcome { result, spent, slot },
+                _ => {
+                    return Outcome { result, spent: time.spent(), slot: Some(slot), was_preempted: preemptions > 0 };
+                }
             }
         }
     }
 
-    /// Slows down for a host that says it is overloaded. What answered may be another host, after redirects: then it is not
-    /// known which of the two is meant, and both are spared.
-    fn learn(&self, host: &str, tried: &impl Tried) {
-        let Some(answer) = tried.answer() else { return };
-        let final_host = answer.url.host_str().filter(|other| *other != host);
-        let rest = retry_after(answer.headers);
-        for host in [Some(host), final_host].into_iter().flatten() {
-            match answer.status {
-                StatusCode::TOO_MANY_REQUESTS => self.hosts.overloaded(host, rest),
-                StatusCode::SERVICE_UNAVAILABLE if !rest.is_zero() => self.hosts.overloaded(host, rest),
-                StatusCode::SERVICE_UNAVAILABLE => self.hosts.in_trouble(host),
-                _ => self.hosts.answered(host),
+    /// Waits for the host and a slot; `None` if there is no time for that.
+    async fn enter(
+        &self,
+        host: &str,
+        fetch: Fetch<'_>,
+        slots: &FairSemaphore,
+        preemptions: u32,
+    ) -> Option<(Permit, Permit)> {
+        let Fetch { time, requester, .. } = fetch;
+        let rests = self.hosts.rests_until(host, requester.tenant);
+        if time.left().is_zero() || rests.is_some_and(|rests| time.deadline().is_some_and(|deadline| rests >= deadline))
+        {
+            return None;
+        }
+        let hold = Duration::from_secs(1 << preemptions.min(6)).min(LONGEST_HOLD);
+        let priority = Priority { resumes: time.has_begun(), hold };
+        time.run(self.hosts.enter(host, requester, fetch.gap, slots, priority)).await
+    }
+
+    /// Why a page has no answer, though nothing was asked of the host in the end.
+    fn late(&self, host: &str, fetch: Fetch<'_>) -> String {
+        let rest = self.hosts.rests_until(host, fetch.requester.tenant).map(|rests| rests - Instant::now());
+        match rest.filter(|rest| *rest > fetch.time.left()) {
+            Some(rest) => format!("the host asked for a pause, which lasts for another {} s", rest.as_secs() + 1),
+            None => {
+                format!("no complete answer within {:?}, waiting for the host and a slot included", fetch.time.limit())
             }
+        }
+    }
+
+    /// Slows a tenant down for a host that says it is overloaded: for the one that answered. A host that only redirected there
+    /// answered well.
+    fn learn(&self, host: &str, tenant: Scope, tried: &impl Tried) {
+        let Some(answer) = tried.answer() else { return };
+        let final_host = answer.url.host_str().unwrap_or(host);
+        if final_host != host {
+            self.hosts.answered(host, tenant);
+        }
+        let rest = retry_after(answer.headers);
+        match answer.status {
+            StatusCode::TOO_MANY_REQUESTS => self.hosts.overloaded(final_host, tenant, rest),
+            StatusCode::SERVICE_UNAVAILABLE if !rest.is_zero() => self.hosts.overloaded(final_host, tenant, rest),
+            StatusCode::SERVICE_UNAVAILABLE => self.hosts.in_trouble(final_host, tenant),
+            _ => self.hosts.answered(final_host, tenant),
         }
     }
 
@@ -192,6 +257,17 @@ impl Fetcher {
         let own = FIRST_PAUSE * 2_u32.saturating_pow(tries);
         Some(own.mul_f64(1.0 + 0.5 * self.ids.fraction()).max(asked))
     }
+}
+
+/// Notes the progress of what a slot is held for.
+fn progress(slot: &Permit) -> Progress {
+    let (note, bytes) = (slot.progress(), AtomicUsize::new(0));
+    Progress::new(move |more| {
+        if bytes.fetch_add(more, Ordering::Relaxed) + more >= PROGRESS_BYTES {
+            bytes.store(0, Ordering::Relaxed);
+            note();
+        }
+    })
 }
 
 fn is_transient(status: StatusCode) -> bool {

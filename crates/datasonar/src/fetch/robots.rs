@@ -4,18 +4,22 @@
 //! had, because the server fails or is out of reach, allow nothing. Rules that were had before are good for a day when they
 //! cannot be had again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use datasonar_net::{FetchErrorKind, Fetched};
+use datasonar_store::Scope;
 use http::HeaderMap;
 use moka::future::Cache;
-use tokio::{sync::Mutex, time::Instant};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use url::Url;
-use uuid::Uuid;
 
 use super::{
+    fair_semaphore::Requester,
     fetcher::{Fetch, Fetcher},
+    hosts::Gap,
     robots_rules::RobotsRules,
+    time_limit::TimeLimit,
 };
 
 /// The longest robots.txt that is fetched. (Less is read, see [`RobotsRules`].)
@@ -39,9 +43,14 @@ pub struct Robots {
     sites: Cache<String, Arc<Site>>,
 }
 
-/// What is known of a site. Whoever finds it out of date holds the lock while asking; the others wait for the answer.
+/// What is known of a site. A tenant that finds it out of date asks once, however many of its pages wait for the answer; it
+/// does not wait for what another tenant asks, which may itself be waiting for that tenant's slots.
 #[derive(Default)]
-struct Site(Mutex<Option<Known>>);
+struct Site {
+    known: Mutex<Option<Known>>,
+    /// The tenants that ask, or wait for who does.
+    asking: Mutex<BTreeMap<Scope, Arc<tokio::sync::Mutex<()>>>>,
+}
 
 struct Known {
     rules: SiteRules,
@@ -121,43 +130,38 @@ impl Robots {
     }
 
     /// Tells whether the rules of its site allow `url` to be fetched.
-    pub async fn allow(&self, url: &Url, lane: Uuid) -> bool {
-        self.rules(url, lane).await.allowed(url)
+    pub async fn allow(&self, url: &Url, requester: Requester) -> bool {
+        self.rules(url, requester).await.allowed(url)
     }
 
     /// The rules of the site that `url` is of: its scheme, host and port.
-    pub async fn rules(&self, url: &Url, lane: Uuid) -> SiteRules {
+    pub async fn rules(&self, url: &Url, requester: Requester) -> SiteRules {
         let Ok(robots_url) = url.join("/robots.txt") else { return SiteRules::unreachable() };
         let site = self.sites.get_with(url.origin().ascii_serialization(), async { Arc::default() }).await;
-        let mut known = site.0.lock().await;
-        if let Some(known) = known.as_ref().filter(|known| Instant::now() < known.until) {
-            return known.rules.clone();
+        if let Some(rules) = site.current() {
+            return rules;
         }
-        let answer = self.load(&robots_url, lane).await;
-        let now = Instant::now();
-        let fresh = match answer {
-            Some(rules) => Known { rules, until: now + KEEP, had: Some(now) },
-            None => {
-                let old = known.take().filter(|old| old.had.is_some_and(|had| now < had + GOOD));
-                let (rules, had) = old.map_or_else(|| (SiteRules::unreachable(), None), |old| (old.rules, old.had));
-                Known { rules, until: now + KEEP_FAILURE, had }
-            }
-        };
-        known.insert(fresh).rules.clone()
+        let asking = site.asking.lock().entry(requester.tenant).or_default().clone();
+        let asks = asking.lock().await;
+        if let Some(rules) = site.current() {
+            return rules;
+        }
+        let loaded = self.load(&robots_url, requester).await;
+        drop(asks);
+        // Who waits still holds its part of the lock, and will find what was learned.
+        site.asking.lock().retain(|_, asking| Arc::strong_count(asking) > 1);
+        match loaded {
+            Loaded::Rules(rules) => site.learn(Some(rules)),
+            Loaded::Unreachable => site.learn(None),
+            Loaded::GivenWay => site.last_known().unwrap_or_else(SiteRules::unreachable),
+        }
     }
 
-    /// Asks a site for its rules; `None` if they cannot be had.
-    async fn load(&self, url: &Url, lane: Uuid) -> Option<SiteRules> {
-        let headers = HeaderMap::new();
-        let fetch = Fetch {
-            url,
-            headers: &headers,
-            timeout: TIMEOUT,
-            max_bytes: MAX_BYTES,
-            lane,
-            gap: Duration::ZERO,
-            guard: None,
-        };
+    /// Asks a site for its rules.
+    async fn load(&self, url: &Url, requester: Requester) -> Loaded {
+        let (headers, time) = (HeaderMap::new(), TimeLimit::of_first_request(TIMEOUT));
+        let (gap, guard) = (Gap::default(), None);
+        let fetch = Fetch { url, headers: &headers, time: &time, max_bytes: MAX_BYTES, requester, gap, guard };
         let outcome = self.fetcher.fetch(fetch).await;
         let rules = match outcome.result {
             Ok(fetched) if fetched.status.is_success() => self.read(&fetched),
@@ -166,13 +170,57 @@ impl Robots {
                 RobotsRules::default()
             }
             Err(error) if error.kind == FetchErrorKind::TooManyRedirects => RobotsRules::default(),
-            Ok(_) | Err(_) => return None,
+            Err(_) if outcome.was_preempted => return Loaded::GivenWay,
+            Ok(_) | Err(_) => return Loaded::Unreachable,
         };
-        Some(SiteRules::new(rules, url))
+        Loaded::Rules(SiteRules::new(rules, url))
     }
 
     fn read(&self, fetched: &Fetched) -> RobotsRules {
         RobotsRules::parse(&fetched.body, &self.agent)
+    }
+}
+
+/// What came of asking for rules.
+enum Loaded {
+    Rules(SiteRules),
+    Unreachable,
+    /// Time was over because slots were needed by others: that says nothing about the site.
+    GivenWay,
+}
+
+impl Site {
+    /// The rules, as long as they need not be asked for.
+    fn current(&self) -> Option<SiteRules> {
+        let known = self.known.lock();
+        known.as_ref().filter(|known| Instant::now() < known.until).map(|known| known.rules.clone())
+    }
+
+    /// The rules that were had last, if they are still good.
+    fn last_known(&self) -> Option<SiteRules> {
+        let known = self.known.lock();
+        known.as_ref().filter(|known| known.is_good(Instant::now())).map(|known| known.rules.clone())
+    }
+
+    /// Takes note of the rules, or that they cannot be had. Returns those that hold now.
+    fn learn(&self, rules: Option<SiteRules>) -> SiteRules {
+        let now = Instant::now();
+        let mut known = self.known.lock();
+        let fresh = match rules {
+            Some(rules) => Known { rules, until: now + KEEP, had: Some(now) },
+            None => {
+                let old = known.take().filter(|old| old.is_good(now));
+                let (rules, had) = old.map_or_else(|| (SiteRules::unreachable(), None), |old| (old.rules, old.had));
+                Known { rules, until: now + KEEP_FAILURE, had }
+            }
+        };
+        known.insert(fresh).rules.clone()
+    }
+}
+
+impl Known {
+    fn is_good(&self, now: Instant) -> bool {
+        self.had.is_some_and(|had| now < had + GOOD)
     }
 }
 
@@ -182,11 +230,19 @@ mod tests {
 
     use futures::future::join_all;
 
+    use datasonar_store::{AccountId, Environment};
+    use uuid::Uuid;
+
     use super::*;
     use crate::fetch::memory_net::{Answer, MemoryNet, ok, redirect, status};
 
     const RULES: &str = "user-agent: *\ndisallow: /no\ncrawl-delay: 3\nsitemap: /s.xml\nsitemap: https://cdn.example/s.xml.gz\n\
         sitemap: ftp://x.example/\n";
+
+    fn nobody() -> Requester {
+        let tenant = Scope { account: AccountId(Uuid::nil()), environment: Environment::Production };
+        Requester { tenant, job: Uuid::nil() }
+    }
 
     fn url(text: &str) -> Url {
         text.parse().unwrap()
@@ -197,7 +253,7 @@ mod tests {
     }
 
     async fn rules(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> SiteRules {
-        robots(&MemoryNet::new(answer)).rules(&url("http://a.example/"), Uuid::nil()).await
+        robots(&MemoryNet::new(answer)).rules(&url("http://a.example/"), nobody()).await
     }
 
     fn allows_all(rules: &SiteRules) -> bool {
@@ -255,7 +311,7 @@ mod tests {
         let robots = robots(&net);
         let of = |text: &'static str| {
             let robots = robots.clone();
-            async move { robots.allow(&url(text), Uuid::nil()).await }
+            async move { robots.allow(&url(text), nobody()).await }
         };
         let answers = join_all([of("http://a.example/no"), of("http://a.example/yes"), of("http://a.example:81/yes")]);
         assert_eq!(answers.await, [false, true, true]);
@@ -276,7 +332,7 @@ mod tests {
         });
         let robots = robots(&net);
         let (no, yes) = (url("http://a.example/no"), url("http://a.example/yes"));
-        let allows = async || (robots.allow(&yes, Uuid::nil()).await, robots.allow(&no, Uuid::nil()).await);
+        let allows = async || (robots.allow(&yes, nobody()).await, robots.allow(&no, nobody()).await);
         let after = async |minutes: u64, status: u16| {
             code.store(status, Ordering::Relaxed);
             tokio::time::advance(Duration::from_secs(minutes * 60)).await;

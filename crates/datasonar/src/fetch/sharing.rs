@@ -219,7 +219,7 @@ impl Hosts {
                         answered = asked;
                         for ((gate, ask), grant) in asks.iter().zip(grants) {
                             gate.claim.lock().grant(ask, grant, Instant::now());
-                            gate.turns.resize(grant.permits);
+                            gate.permits.resize(grant.permits);
                             gate.granted.notify_waiters();
                         }
                     }
@@ -230,7 +230,7 @@ impl Hosts {
                 // Nothing had to be asked.
                 answered = answered.max(Instant::now() - RENEW);
             } else if answered.elapsed() > DOUBTFUL {
-                self.gates.lock().values().for_each(|gate| gate.turns.resize(0));
+                self.gates.lock().values().for_each(|gate| gate.permits.resize(0));
             }
         }
     }
@@ -238,11 +238,11 @@ impl Hosts {
     fn asks(&self, now: Instant) -> Vec<(Arc<Gate>, Ask)> {
         let gates = self.gates.lock();
         let ask = |(host, gate): (&String, &Arc<Gate>)| {
-            let (given, waiting) = gate.turns.counts();
+            let (given, waiting) = gate.permits.counts();
             let mut claim = gate.claim.lock();
             let ask = claim.ask(host, given, waiting, self.concurrency, now);
             if claim.asked.is_none() {
-                gate.turns.resize(0);
+                gate.permits.resize(0);
             }
             ask.map(|ask| (Arc::clone(gate), ask))
         };

@@ -69,6 +69,11 @@ impl Gathering {
         self.slots[index] = Slot::Dropped;
     }
 
+    /// The page result of the URL at `index` of the task is in a segment already.
+    pub fn written(&mut self, index: usize) {
+        self.slots[index] = Slot::Written;
+    }
+
     /// How many bytes of page results are held in memory.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
@@ -109,6 +114,11 @@ struct Packed {
 }
 
 impl Run {
+    /// A run of one page result, by its position in its job.
+    pub fn of_one(position: u64, json: Bytes) -> Self {
+        Self { first: position, results: vec![json] }
+    }
+
     fn pack(self) -> Packed {
         let raw = self.results.join(JOINT);
         let bytes = zstd::bulk::compress(&raw, LEVEL).expect("zstd compresses what fits in memory");

@@ -23,9 +23,12 @@ mod tab;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use datasonar_net::{Client, RedirectGuard, take_credentials};
+use datasonar_net::{Client, FetchErrorKind, RedirectGuard, take_credentials};
 use http::{HeaderMap, StatusCode};
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout_at},
+};
 use url::Url;
 
 use browser::Launcher;
@@ -36,7 +39,7 @@ use tab::Room;
 
 use crate::{
     clock::Ids,
-    fetch::{Answer, Tried, Turns},
+    fetch::{Answer, FairSemaphore, Tried},
 };
 
 /// The operator's choices.
@@ -115,6 +118,10 @@ impl Tried for Result<Rendered, RenderError> {
     fn may_succeed_later(&self) -> bool {
         self.as_ref().is_err_and(RenderError::is_transient)
     }
+
+    fn timed_out(message: String) -> Self {
+        Err(RenderError::of(FetchErrorKind::Timeout, message))
+    }
 }
 
 /// Renders pages. Cloning is cheap.
@@ -125,7 +132,7 @@ struct Inner {
     client: Client,
     ids: Ids,
     product: String,
-    slots: Turns,
+    slots: FairSemaphore,
     pool: Pool,
     proxy: OnceCell<Proxy>,
 }
@@ -138,20 +145,20 @@ impl Renderer {
             client,
             ids,
             product: user_agent,
-            slots: Turns::new(concurrency),
+            slots: FairSemaphore::new(concurrency),
             pool: Pool::new(Launcher { program: browser, user, sandbox, memory }),
             proxy: OnceCell::new(),
         }))
     }
 
     /// The places for pages: one is to be held for each that is rendered.
-    pub fn slots(&self) -> &Turns {
+    pub fn slots(&self) -> &FairSemaphore {
         &self.0.slots
     }
 
-    /// Renders a page. `limit` counts from when there is a browser.
+    /// Renders a page within `limit`, which includes waiting for a browser.
     ///
-    /// A page that the browser failed is rendered once more, in another.
+    /// A page that the browser failed is rendered once more, in another. Dropping the future throws the page's context away.
     ///
     /// # Errors
     /// [`RenderError`], with what is known of how far it came.
@@ -159,32 +166,27 @@ impl Renderer {
         let (mut url, mut headers) = (page.url.clone(), page.headers.clone());
         take_credentials(&mut url, &mut headers);
         let page = Page { url: &url, headers: &headers, ..page };
-        let (first, spent) = self.once(&page, limit).await;
-        match first {
-            Err(error) if error.kind == RenderErrorKind::Browser && spent < limit => {
+        let deadline = Instant::now() + limit;
+        match self.once(&page, deadline, limit).await {
+            Err(error) if error.kind == RenderErrorKind::Browser && Instant::now() < deadline => {
                 tracing::info!(%url, %error, "a page is rendered again");
-                self.once(&page, limit.saturating_sub(spent)).await.0
+                self.once(&page, deadline, limit).await
             }
             first => first,
         }
     }
 
-    /// Renders a page, and tells how long it took.
-    async fn once(&self, page: &Page<'_>, limit: Duration) -> (Result<Rendered, RenderError>, Duration) {
-        let none = |message: String| (Err(RenderError::page(message)), Duration::ZERO);
+    /// Renders a page in a browser that has a place for it.
+    async fn once(&self, page: &Page<'_>, deadline: Instant, limit: Duration) -> Result<Rendered, RenderError> {
         let start = || Proxy::start(self.0.client.clone(), self.0.ids.clone());
-        let proxy = match self.0.proxy.get_or_try_init(start).await {
-            Ok(proxy) => proxy,
-            Err(error) => return none(format!("the browser's way out cannot be opened: {error}")),
-        };
-        let lease = match self.0.pool.lease().await {
-            Ok(lease) => lease,
-            Err(error) => return none(error.to_string()),
-        };
+        let proxy = self.0.proxy.get_or_try_init(start).await;
+        let proxy =
+            proxy.map_err(|error| RenderError::page(format!("the browser's way out cannot be opened: {error}")))?;
+        let lease = timeout_at(deadline, self.0.pool.lease()).await;
+        let lease = lease.map_err(|_| RenderError::timeout(limit))?;
+        let lease = lease.map_err(|error| RenderError::page(error.to_string()))?;
         let room = Room { proxy, policy: self.0.client.policy(), product: &self.0.product };
-        let begin = Instant::now();
-        let rendered = tab::render(lease, &room, page, limit).await;
-        (rendered, begin.elapsed())
+        tab::render(lease, &room, page, deadline.saturating_duration_since(Instant::now())).await
     }
 
     /// Ends all browsers, and waits for it. No page is rendered any more.

@@ -20,7 +20,7 @@ use super::health::{Health, steady};
 use crate::{
     cpu,
     crawl::{CrawlOptions, LinkSource, Scope, SitemapLimits, SitemapUse, Sites, follow},
-    fetch::SiteRules,
+    fetch::{Requester, SiteRules},
     scrape::{PageFacts, Plan},
 };
 
@@ -33,6 +33,7 @@ const SITES_ASKED: usize = 8;
 
 /// The crawl that a task belongs to.
 pub(super) struct Crawl {
+    pub(super) requester: Requester,
     pub(super) lease: TaskLease,
     pub(super) store: Arc<dyn Store>,
     pub(super) health: Health,
@@ -96,7 +97,26 @@ impl Crawl {
         is_start
     }
 
-    fn drop_page(&self, index: usize, reason: SkipReason) {
+    /// Tells the store what was found so far.
+    ///
+    /// # Errors
+    /// When the store fails, or the lease is lost.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        let waiting = std::mem::take(&mut self.told.lock().waiting);
+        if waiting == Discovery::default() {
+            return Ok(());
+        }
+        steady(&self.health, "worker", || self.store.discover(self.lease, waiting.clone())).await
+    }
+
+    /// Tells why a page has no result.
+    pub(super) fn dropped(&self, index: usize) -> Option<SkipReason> {
+        let told = self.told.lock();
+        told.dropped.iter().find(|page| page.index as usize == index).map(|page| page.skipped.reason)
+    }
+
+    /// Takes note of a page that has no result.
+    pub(super) fn drop_page(&self, index: usize, reason: SkipReason) {
         let skipped = SkippedUrl { url: self.urls[index].clone(), reason };
         let index = u32::try_from(index).expect("a task has few URLs");
         self.told.lock().dropped.push(DroppedPage { index, skipped });
@@ -144,14 +164,14 @@ impl Crawl {
             return Ok(());
         }
         let Ok(url) = Url::parse(&start.url) else { return Ok(()) };
-        let rules = self.sites.robots.rules(&url, self.lease.job.0).await;
+        let rules = self.sites.robots.rules(&url, self.requester).await;
         if rules.is_unreachable() && self.plan.respect_robots {
             return Ok(());
         }
         let files = self.sites.sitemaps_of(&url, &rules);
         let limits =
             SitemapLimits { entries: self.options.max_pages.saturating_add(SKIPPED_LISTED), gap: self.plan.gap };
-        let mut walk = self.sites.sitemaps.walk(files, limits, self.lease.job.0);
+        let mut walk = self.sites.sitemaps.walk(files, limits, self.requester);
         while let Some((file, entries)) = walk.next().await {
             let scope = self.scope.clone();
             let leads =
@@ -211,7 +231,7 @@ impl Crawl {
             }
             let site = site(&lead.url);
             if site != last && !rules.contains_key(site) {
-                rules.insert(site.to_owned(), self.sites.robots.rules(&lead.url, self.lease.job.0).await);
+                rules.insert(site.to_owned(), self.sites.robots.rules(&lead.url, self.requester).await);
             }
             last = site;
         }

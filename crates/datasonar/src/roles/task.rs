@@ -2,10 +2,10 @@
 //!
 //! Its URLs are scraped all at once, as far as hosts and slots let them; its results are gathered in order and spilled
 //! as partial segments when they grow, so that a hundred large pages cost no more memory than a hundred small ones.
-//! Everything it wrote becomes real in one transaction at the end. Dying before that costs the work, never a result.
+//! Everything it wrote becomes real in one transaction at the end. Dying before that costs the work, never a result. The pages of a task
+//! that two processes died with are worked on one by one: [`isolation`](super::isolation).
 
 use std::{
-    collections::BTreeMap,
     pin::pin,
     sync::{
         Arc,
@@ -15,8 +15,8 @@ use std::{
 };
 
 use datasonar_store::{
-    ClaimedTask, DeliveryId, Discovery, DroppedPage, ERROR_URLS, Finish, FinishTask, JobError, JobKind, PageErrors,
-    Segment, Store, StoreError, TaskInput,
+    ClaimedTask, DeliveryId, Discovery, DroppedPage, Finish, FinishTask, JobError, JobKind, KeptPage, Segment, Store,
+    StoreError, TaskInput,
 };
 use futures::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -26,15 +26,18 @@ use url::Url;
 use super::{
     crawl::Crawl,
     health::{Health, steady},
+    isolation::{Isolated, IsolatedParts},
+    pages::{Done, Pages, PagesError, Tally},
     worker::Waiting,
 };
 use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::{Scope, Sites},
+    fetch::{Gap, Requester},
     jobs::{JobOptions, read_urls, segment::Gathering},
     plans::Plans,
-    scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
+    scrape::{Limits, PageError, Plan, Scraper},
     wake::{Bell, Wake},
 };
 
@@ -68,15 +71,6 @@ pub struct Tools {
     pub sites: Sites,
 }
 
-/// Why a task could not be done.
-#[derive(Debug, thiserror::Error)]
-enum TaskError {
-    #[error(transparent)]
-    Blobs(#[from] BlobsError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// What a task came to.
 struct Worked {
     segments: Vec<Segment>,
@@ -95,17 +89,6 @@ pub(super) struct OpenTask {
     pub(super) claimed: ClaimedTask,
 }
 
-/// What the pages of a task came to.
-#[derive(Default)]
-struct Tally {
-    succeeded: u32,
-    failed: u32,
-    time_ms: u64,
-    error: Option<PageError>,
-    /// By code.
-    errors: BTreeMap<&'static str, PageErrors>,
-}
-
 /// Counts held bytes among those of all tasks until it is dropped.
 struct HeldBytes<'a> {
     all: &'a AtomicUsize,
@@ -113,25 +96,26 @@ struct HeldBytes<'a> {
 }
 
 impl OpenTask {
-    /// Does the task, and retries what can be mended by trying again. What cannot is logged, and left to the lease's end.
-    pub(super) async fn run(mut self) {
+    /// Does the task, and retries what can be mended by trying again. What cannot is logged, and left to the lease's end. Tells whether the
+    /// lease was lost.
+    pub(super) async fn run(mut self) -> bool {
         let lease = self.claimed.lease;
         let worked = self.work().await;
         let worked = match worked {
             Ok(worked) => worked,
-            Err(TaskError::Store(StoreError::LeaseLost)) => {
+            Err(PagesError::Store(StoreError::LeaseLost)) => {
                 tracing::warn!(job = %lease.job, task = lease.seq, "the task was taken by somebody else");
-                return;
+                return true;
             }
             Err(error) => {
                 tracing::error!(job = %lease.job, task = lease.seq, %error, "the task could not be done");
-                if matches!(error, TaskError::Blobs(_)) {
+                if matches!(error, PagesError::Blobs(_)) {
                     self.health.fail("blobs", "the blob storage does not work");
                 }
                 // Given back after a pause, so that a task that cannot be done does not go round and round.
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 let _ = self.tools.store.release_tasks(vec![lease]).await;
-                return;
+                return false;
             }
         };
         self.health.mend("blobs");
@@ -140,7 +124,7 @@ impl OpenTask {
             Ok(retention) => retention,
             Err(error) => {
                 tracing::error!(job = %lease.job, task = lease.seq, %error, "the task could not be finished");
-                return;
+                return false;
             }
         };
         let finish = self.finish(worked, retention);
@@ -155,59 +139,39 @@ impl OpenTask {
             }
             Err(StoreError::LeaseLost) => {
                 tracing::warn!(job = %lease.job, task = lease.seq, "the task was finished by somebody else");
+                return true;
             }
             Err(error) => tracing::error!(job = %lease.job, task = lease.seq, %error, "the task could not be finished"),
         }
+        false
     }
 
-    async fn work(&mut self) -> Result<Worked, TaskError> {
+    async fn work(&mut self) -> Result<Worked, PagesError> {
         let tools = self.tools.clone();
         let urls = read_urls(&tools.blobs, self.claimed.lease, &self.claimed.input, self.claimed.urls).await?;
         let (plan, crawl) = match self.plan().await {
             Ok((plan, crawl)) => (Ok(plan), crawl),
             Err(error) => (Err(error), None),
         };
-        let found = match &self.claimed.input {
+        let input = self.claimed.input.clone();
+        let found = match &input {
             TaskInput::Found(found) => &found[..],
             TaskInput::Range { .. } => &[],
         };
-        let lane = self.claimed.lease.job.0;
-        let mut tally = Tally::default();
-        let mut segments = Vec::new();
-        let mut gathering = Gathering::new(self.claimed.first, self.claimed.urls);
+        let mut done = Done::new(Gathering::new(self.claimed.first, self.claimed.urls));
+        let (isolated, kept) = self.isolation();
+        let kept = done.take_kept(kept, &urls, crawl.as_ref());
+        kept.iter().for_each(|_| self.waiting.done());
+        let (cancelled, requester) = (self.cancelled.clone(), self.requester());
+        let scraper = &tools.scraper;
+        let pages = Pages { scraper, urls: &urls, found, requester, plan, crawl, cancelled: &cancelled, isolated };
         let mut held = HeldBytes { all: &tools.held_bytes, own: 0 };
-        let mut pages: FuturesUnordered<_> = urls
-            .iter()
-            .enumerate()
-            .map(|(index, url)| {
-                let (plan, crawl, cancelled, scraper) = (&plan, crawl.as_ref(), &self.cancelled, &tools.scraper);
-                let origin = found.get(index).map(|url| Origin { depth: url.depth, found_on: url.found_on.as_deref() });
-                let target = Target { url, lane, origin };
-                async move {
-                    let mut scraped = match plan {
-                        _ if cancelled.is_cancelled() => Scraped::cancelled(target),
-                        Ok(plan) => scraper.scrape(target, plan, cancelled).await,
-                        Err(error) => Scraped::failed(target, error.clone()),
-                    };
-                    let is_disallowed =
-                        scraped.error.as_ref().is_some_and(|error| error.code == ErrorCode::RobotsDisallowed);
-                    let is_kept = match (crawl, scraped.facts.take()) {
-                        (Some(crawl), Some(facts)) => crawl.page(index, *facts).await?,
-                        (Some(crawl), None) if is_disallowed => crawl.disallowed(index),
-                        _ => true,
-                    };
-                    Ok::<_, TaskError>((index, is_kept.then_some(scraped)))
-                }
-            })
-            .collect();
         {
-            let mut are_sitemaps_read = false;
-            let mut sitemaps = pin!(async {
-                match &crawl {
-                    Some(crawl) => crawl.sitemaps().await,
-                    None => Ok(()),
-                }
-            });
+            let open = (0..urls.len()).filter(|index| !kept.contains(index));
+            let mut open: FuturesUnordered<_> = open.map(|index| pages.page(index)).collect();
+            // Those of an isolated task are read with its page.
+            let mut are_sitemaps_read = pages.isolated.is_some();
+            let mut sitemaps = pin!(pages.sitemaps());
             loop {
                 let page = tokio::select! {
                     biased;
@@ -216,30 +180,43 @@ impl OpenTask {
                         are_sitemaps_read = true;
                         continue;
                     }
-                    Some(page) = pages.next() => page?,
+                    Some(page) = open.next() => page?,
                     else => break,
                 };
                 self.waiting.done();
-                match page {
-                    (index, Some(scraped)) => {
-                        tally.count(&scraped, &urls[index]);
-                        gathering.take(index, scraped.json);
-                    }
-                    (index, None) => {
-                        gathering.drop_page(index);
-                    }
-                }
-                if held.grow_to(gathering.held_bytes()) {
-                    segments.extend(self.write(&mut gathering).await?);
+                done.take(page, &urls);
+                if held.grow_to(done.gathering.held_bytes()) {
+                    done.segments.extend(self.write(&mut done.gathering).await?);
                     held.grow_to(0);
                 }
             }
         }
-        drop(pages);
+        let Done { tally, mut segments, mut gathering } = done;
         segments.extend(self.write(&mut gathering).await?);
         segments.sort_by_key(|segment| segment.first);
-        let (discovery, dropped) = crawl.map(Crawl::into_parts).unwrap_or_default();
+        let (discovery, dropped) = pages.crawl.map(Crawl::into_parts).unwrap_or_default();
         Ok(Worked { segments, tally, dropped, discovery })
+    }
+
+    /// What is needed to work on the task page by page, if its pages are to be, and which of them are done.
+    fn isolation(&mut self) -> (Option<Isolated>, Vec<KeptPage>) {
+        let Some(known) = self.claimed.isolation.take() else { return (None, Vec::new()) };
+        let lease = self.claimed.lease;
+        metrics::counter!("datasonar_tasks_isolated_total").increment(1);
+        tracing::warn!(
+            job = %lease.job, task = lease.seq, kept = known.kept.len(), suspected = known.deaths.len(),
+            "two workers died while they held the task; its pages are worked on one by one"
+        );
+        let parts = IsolatedParts {
+            lease,
+            store: self.tools.store.clone(),
+            health: self.health.clone(),
+            blobs: self.tools.blobs.clone(),
+            gate: self.tools.scraper.gate().clone(),
+            first: self.claimed.first,
+        };
+        let (isolated, kept) = Isolated::new(parts, known);
+        (Some(isolated), kept)
     }
 
     /// The job's options, made ready. They were checked when the job was accepted; the operator's limits may have
@@ -263,12 +240,13 @@ impl OpenTask {
             not_allowed(errors.first().map(|error| format!("{}: {}", error.pointer, error.detail)))
         })?;
         let lease = self.claimed.lease;
-        let mut gap = asked.options.delay();
+        let mut gap = Gap { own: asked.options.delay(), ..Gap::default() };
         if options.scrape.respect_robots != Some(false) && !self.cancelled.is_cancelled() {
-            gap = gap.max(sites.robots.rules(&start, lease.job.0).await.crawl_delay().unwrap_or_default());
+            gap.site = sites.robots.rules(&start, self.requester()).await.crawl_delay().unwrap_or_default();
         }
         let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap));
         let crawl = Crawl {
+            requester: self.requester(),
             lease,
             store: self.tools.store.clone(),
             health: self.health.clone(),
@@ -281,6 +259,10 @@ impl OpenTask {
             told: Mutex::default(),
         };
         Ok((plan, Some(crawl)))
+    }
+
+    fn requester(&self) -> Requester {
+        Requester { tenant: self.claimed.scope, job: self.claimed.lease.job.0 }
     }
 
     async fn write(&self, gathering: &mut Gathering) -> Result<Vec<Segment>, BlobsError> {
@@ -309,30 +291,6 @@ impl OpenTask {
             now: self.tools.clock.now(),
             retention,
         }
-    }
-}
-
-impl Tally {
-    fn count(&mut self, scraped: &Scraped, url: &str) {
-        let outcome = scraped.error.as_ref().map_or("success", |error| error.code.as_str());
-        metrics::counter!("datasonar_pages_total", "outcome" => outcome).increment(1);
-        #[expect(clippy::cast_precision_loss, reason = "a histogram needs no exact milliseconds")]
-        metrics::histogram!("datasonar_page_seconds").record(scraped.time_ms as f64 / 1_000.0);
-        match &scraped.error {
-            None => self.succeeded += 1,
-            Some(error) => {
-                self.failed += 1;
-                self.error = Some(error.clone());
-                let code = error.code.as_str();
-                let new = || PageErrors { code: code.to_owned(), count: 0, urls: Vec::new() };
-                let alike = self.errors.entry(code).or_insert_with(new);
-                alike.count += 1;
-                if alike.urls.len() < ERROR_URLS {
-                    alike.urls.push(url.to_owned());
-                }
-            }
-        }
-        self.time_ms += scraped.time_ms;
     }
 }
 

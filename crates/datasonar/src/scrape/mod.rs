@@ -3,12 +3,14 @@
 //! here and nowhere else.
 
 mod document;
+mod gate;
 mod options;
 mod page_result;
 mod scraper;
 
+pub use gate::{Alone, Door, Inside, Phase, ProcessingGate};
 pub use options::{FieldError, Format, Formats, Limits, Plan, Render, ScrapeOptions};
 pub use page_result::{
     Content, ErrorCode, Metadata, PageContent, PageError, PageLink, PagePicture, PageResult, PageStatus,
 };
-pub use scraper::{Origin, PageFacts, Scraped, Scraper, ScraperParts, Target};
+pub use scraper::{BeforeProcessing, Origin, PageFacts, Scraped, Scraper, ScraperParts, Target};

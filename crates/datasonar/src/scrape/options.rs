@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::fetch::Gap;
+
 /// Scrape options, accepted by every endpoint that scrapes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -21,7 +23,8 @@ pub struct ScrapeOptions {
     pub exclude_selectors: Vec<String>,
     /// Request headers to send to the page.
     pub headers: BTreeMap<String, String>,
-    /// Seconds for one page, its redirects and retries included.
+    /// Seconds for one page, its redirects and retries included. Counts from the arrival of a request that waits for the page,
+    /// and from the page's first request in a job or a batch; from then on waiting counts, too.
     pub timeout: Option<u64>,
     /// The longest body to accept, in bytes after decompression.
     pub max_bytes: Option<u64>,
@@ -169,7 +172,7 @@ pub struct Plan {
     pub keyed: bool,
     /// Request headers.
     pub headers: HeaderMap,
-    /// For one page.
+    /// The time limit for one page, see [`crate::fetch::TimeLimit`].
     pub timeout: Duration,
     /// After decompression.
     pub max_bytes: u64,
@@ -180,7 +183,7 @@ pub struct Plan {
     /// Whether robots.txt binds.
     pub respect_robots: bool,
     /// The least time between two requests to a host.
-    pub gap: Duration,
+    pub gap: Gap,
     /// Whether what a crawl goes on from is wanted of each page.
     pub is_crawl: bool,
 }
@@ -194,7 +197,7 @@ impl Plan {
     /// The same for the pages of a crawl: robots.txt binds unless it is said otherwise, and links are wanted. `agent` is the
     /// crawler's product token.
     #[must_use]
-    pub fn for_crawl(self, options: &ScrapeOptions, agent: &str, gap: Duration) -> Self {
+    pub fn for_crawl(self, options: &ScrapeOptions, agent: &str, gap: Gap) -> Self {
         Self {
             extract: self.extract.with_crawl_facts(agent),
             respect_robots: options.respect_robots.unwrap_or(true),
@@ -260,7 +263,7 @@ impl Plan {
                 render,
                 wait_for: options.wait_for.clone(),
                 respect_robots: options.respect_robots.unwrap_or(false),
-                gap: Duration::ZERO,
+                gap: Gap::default(),
                 is_crawl: false,
             }),
             _ => Err(errors),

@@ -10,21 +10,23 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use uuid::Uuid;
 
 use super::{
     document::Document,
+    gate::{Door, ProcessingGate},
     options::{Format, Plan, Render},
     page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PagePicture, PageResult, PageStatus},
 };
 use crate::{
     cpu,
-    fetch::{Fetch, Fetcher, Outcome, Robots, Turn, Turns},
+    fetch::{FairSemaphore, Fetch, Fetcher, Outcome, Permit, Requester, Robots, TimeLimit},
     render::{Arrival, Page, RenderErrorKind, Renderer},
 };
 
 /// The longest that deriving the content of one page may take.
 const EXTRACT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a page that is waited for may take beyond its time limit, so that one that ends by itself can say how.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What a scraper is made of.
 pub struct ScraperParts {
@@ -38,7 +40,12 @@ pub struct ScraperParts {
     pub policy: AddressPolicy,
     /// How many documents are worked on at once.
     pub cpus: NonZero<usize>,
+    /// Called before a document is processed, with its URL.
+    pub before_processing: Option<BeforeProcessing>,
 }
+
+/// Called before a document is processed, with its URL.
+pub type BeforeProcessing = Arc<dyn Fn(&Url) + Send + Sync>;
 
 /// Turns URLs into page results.
 pub struct Scraper {
@@ -46,7 +53,9 @@ pub struct Scraper {
     renderer: Renderer,
     robots: Robots,
     policy: AddressPolicy,
-    cpus: Turns,
+    cpus: FairSemaphore,
+    gate: ProcessingGate,
+    before_processing: Option<BeforeProcessing>,
 }
 
 /// A document that was got, and what getting it took.
@@ -54,7 +63,7 @@ struct Got {
     document: Document,
     spent: Duration,
     /// Held until the document has been dealt with.
-    slot: Turn,
+    slot: Option<Permit>,
 }
 
 /// What came of a document.
@@ -62,6 +71,8 @@ enum Derived {
     Page(Scraped),
     /// It is nothing without its scripts, and may be rendered.
     IsShell,
+    /// It was dropped while it waited for a processor, since another tenant lacked its slot.
+    GaveWay,
 }
 
 /// The URL to scrape, and on whose behalf.
@@ -69,10 +80,14 @@ enum Derived {
 pub struct Target<'a> {
     /// As submitted.
     pub url: &'a str,
-    /// The job, or a number of its own for a call that waits: lanes are served in turn.
-    pub lane: Uuid,
+    /// The tenant, and the job or a number of its own for a call that waits.
+    pub requester: Requester,
     /// How a crawl came to it.
     pub origin: Option<Origin<'a>>,
+    /// When the client asked, where it waits for the page: the time limit then counts from there.
+    pub arrived: Option<Instant>,
+    /// Where the page waits before it is processed; without one, it is processed beside others.
+    pub door: Option<&'a Arc<Door>>,
 }
 
 /// How a crawl came to a URL.
@@ -119,6 +134,11 @@ pub struct Scraped {
 }
 
 impl Scraped {
+    /// The code of why it has no content, if it has none.
+    pub fn error_code(&self) -> Option<ErrorCode> {
+        self.error.as_ref().map(|error| error.code)
+    }
+
     /// The page result of a URL that gave no content.
     pub fn failed(target: Target<'_>, error: PageError) -> Self {
         target.failed(error, 0).into()
@@ -139,13 +159,25 @@ impl From<PageResult> for Scraped {
 impl Scraper {
     /// Puts a scraper together.
     pub fn new(parts: ScraperParts) -> Self {
-        let ScraperParts { fetcher, renderer, robots, policy, cpus } = parts;
-        Self { fetcher, renderer, robots, policy, cpus: Turns::new(cpus.get()) }
+        let ScraperParts { fetcher, renderer, robots, policy, cpus, before_processing } = parts;
+        let cpus = FairSemaphore::new(cpus.get());
+        Self { fetcher, renderer, robots, policy, cpus, gate: ProcessingGate::default(), before_processing }
     }
 
-    /// Scrapes one URL. There is always a page result; `stop` ends it early as `cancelled`.
+    /// Scrapes one URL. There is always a page result; `stop` ends it early as `cancelled`. Where the client waits, there is
+    /// one within half a second of the time limit, whatever the page waits for.
     pub async fn scrape(&self, target: Target<'_>, plan: &Arc<Plan>, stop: &CancellationToken) -> Scraped {
-        stop.run_until_cancelled(self.page(target, plan)).await.unwrap_or_else(|| Scraped::cancelled(target))
+        let page = async {
+            let Some(arrived) = target.arrived else { return self.page(target, plan).await };
+            let deadline = arrived + plan.timeout + GRACE;
+            tokio::time::timeout_at(deadline, self.page(target, plan)).await.unwrap_or_else(|_| late(target, plan))
+        };
+        stop.run_until_cancelled(page).await.unwrap_or_else(|| Scraped::cancelled(target))
+    }
+
+    /// The gate that pages pass to be processed.
+    pub fn gate(&self) -> &ProcessingGate {
+        &self.gate
     }
 
     /// Ends what it has running besides itself: its browsers. It scrapes no more.
@@ -158,26 +190,38 @@ impl Scraper {
             Ok(url) => url,
             Err(error) => return Scraped::failed(target, error),
         };
-        let guard = plan.respect_robots.then(|| self.guard(target.lane));
+        let guard = plan.respect_robots.then(|| self.guard(target.requester));
+        let time = match target.arrived {
+            Some(arrived) => TimeLimit::since(arrived, plan.timeout),
+            None => TimeLimit::of_first_request(plan.timeout),
+        };
         let fetch = Fetch {
             url: &url,
             headers: &plan.headers,
-            timeout: plan.timeout,
+            time: &time,
             max_bytes: plan.max_bytes,
-            lane: target.lane,
+            requester: target.requester,
             gap: plan.gap,
             guard: guard.as_ref(),
         };
-        match plan.render {
-            Render::Always => self.rendered(target, plan, fetch).await,
-            Render::Auto => self.fetched(target, plan, fetch, true).await,
-            Render::Never => self.fetched(target, plan, fetch, false).await,
+        let mut way = plan.render;
+        loop {
+            let next = match way {
+                Render::Always => self.rendered(target, plan, fetch).await,
+                Render::Auto => self.fetched(target, plan, fetch, true).await,
+                Render::Never => self.fetched(target, plan, fetch, false).await,
+            };
+            way = match next {
+                Next::Done(scraped) => return *scraped,
+                Next::Fetch(way) if !time.left().is_zero() => way,
+                Next::Fetch(_) => return late(target, plan),
+            };
         }
     }
 
-    /// The page as it is sent; or rendered, if it is nothing then and may be.
-    async fn fetched(&self, target: Target<'_>, plan: &Arc<Plan>, fetch: Fetch<'_>, may_render: bool) -> Scraped {
-        let Outcome { result, spent, slot } = self.fetcher.fetch(fetch).await;
+    /// The page as it is sent; or rendered next, if it is nothing then and may be.
+    async fn fetched(&self, target: Target<'_>, plan: &Arc<Plan>, fetch: Fetch<'_>, may_render: bool) -> Next {
+        let Outcome { result, spent, slot, .. } = self.fetcher.fetch(fetch).await;
         let fetched = match result {
             Ok(fetched) => fetched,
             Err(error) => {
@@ -186,29 +230,26 @@ impl Scraper {
                     kind => ErrorCode::from_name(kind.code()).unwrap_or(ErrorCode::Internal),
                 };
                 let page = target.failed(PageError::new(code, error.message), milliseconds(spent));
-                return PageResult {
+                return Next::done(PageResult {
                     final_url: error.final_url.map(String::from),
                     status_code: error.status.map(|status| status.as_u16()),
                     ..page
-                }
-                .into();
+                });
             }
         };
         if !fetched.status.is_success() {
-            return refused(target, (&fetched.final_url, fetched.status, &fetched.headers), spent, plan);
+            return Next::done(refused(target, (&fetched.final_url, fetched.status, &fetched.headers), spent, plan));
         }
         let got = Got { document: Document::Fetched(fetched), spent, slot };
         match self.derive(target, plan, got, may_render).await {
-            Derived::Page(scraped) => scraped,
-            Derived::IsShell => {
-                self.rendered(target, plan, Fetch { timeout: plan.timeout.saturating_sub(spent), ..fetch }).await
-            }
+            Derived::Page(scraped) => Next::done(scraped),
+            Derived::IsShell => Next::Fetch(Render::Always),
+            Derived::GaveWay => Next::Fetch(if may_render { Render::Auto } else { Render::Never }),
         }
     }
 
-    /// The page as a browser makes it; as it is sent, if it is nothing to render.
-    async fn rendered(&self, target: Target<'_>, plan: &Arc<Plan>, fetch: Fetch<'_>) -> Scraped {
-        let before = plan.timeout.saturating_sub(fetch.timeout);
+    /// The page as a browser makes it; as it is sent next, if it is nothing to render.
+    async fn rendered(&self, target: Target<'_>, plan: &Arc<Plan>, fetch: Fetch<'_>) -> Next {
         let page = Page {
             url: fetch.url,
             headers: fetch.headers,
@@ -217,46 +258,66 @@ impl Scraper {
             screenshot: plan.formats.contains(&Format::Screenshot),
             guard: fetch.guard,
         };
-        let render = |timeout| self.renderer.render(page, timeout);
+        let render = |timeout, _| self.renderer.render(page, timeout);
         let outcome = self.fetcher.tries(fetch, self.renderer.slots(), render).await;
-        let Outcome { result, spent, slot } = outcome;
+        let Outcome { result, spent, slot, .. } = outcome;
         let error = match result {
             Ok(rendered) => {
-                let got = Got { document: Document::Rendered(rendered), spent: before + spent, slot };
+                let got = Got { document: Document::Rendered(rendered), spent, slot };
                 return match self.derive(target, plan, got, false).await {
-                    Derived::Page(scraped) => scraped,
+                    Derived::Page(scraped) => Next::done(scraped),
                     Derived::IsShell => unreachable!("a rendered page is not looked at as a shell"),
+                    Derived::GaveWay => Next::Fetch(Render::Always),
                 };
             }
             Err(error) => error,
         };
         drop(slot);
         if error.kind == RenderErrorKind::NotHtml && !page.screenshot {
-            let fetch = Fetch { timeout: fetch.timeout.saturating_sub(spent), ..fetch };
-            return Box::pin(self.fetched(target, plan, fetch, false)).await;
+            return Next::Fetch(Render::Never);
         }
-        let spent = before + spent;
         let answer = error.answer.as_deref();
         if let (RenderErrorKind::Refused, Some(Arrival { url, status, headers })) = (error.kind, answer) {
-            return refused(target, (url, *status, headers), spent, plan);
+            return Next::done(refused(target, (url, *status, headers), spent, plan));
         }
         let code = ErrorCode::from_name(error.code()).unwrap_or(ErrorCode::Internal);
-        PageResult {
+        Next::done(PageResult {
             final_url: answer.map(|answer| answer.url.to_string()),
             status_code: answer.map(|answer| answer.status.as_u16()),
             ..target.failed(PageError::new(code, error.message.clone()), milliseconds(spent))
-        }
-        .into()
+        })
     }
 
     /// Derives a document's content, on a thread that may be busy.
     async fn derive(&self, target: Target<'_>, plan: &Arc<Plan>, got: Got, may_render: bool) -> Derived {
-        let turn = self.cpus.take(target.lane).await;
+        let passed = async {
+            // Before a thread is waited for: whoever is alone must not wait for one that others hold at the gate.
+            let (inside, beside) = match target.door {
+                Some(door) => (Some(door.enter().await), None),
+                None => (None, Some(self.gate.beside().await)),
+            };
+            (self.cpus.acquire(target.requester, 1).await, inside, beside)
+        };
+        let gives_way = async {
+            match &got.slot {
+                Some(slot) => slot.preempted().await,
+                None => std::future::pending().await,
+            }
+        };
+        let held = tokio::select! {
+            biased;
+            held = passed => held,
+            () = gives_way => return Derived::GaveWay,
+        };
         let page = target.failed(PageError::new(ErrorCode::Internal, "the page has no content"), 0);
         let plan = plan.clone();
+        let before = self.before_processing.clone();
         let limit = EXTRACT_TIMEOUT.min(plan.timeout.saturating_sub(got.spent).max(Duration::from_secs(1)));
         let work = move || {
-            let _turn = turn;
+            let _held = held;
+            if let Some(before) = before {
+                before(got.document.final_url());
+            }
             if may_render && got.document.is_shell() {
                 return Derived::IsShell;
             }
@@ -270,11 +331,11 @@ impl Scraper {
     }
 
     /// Lets robots.txt bind redirects, too: it is asked for each page, however one comes there.
-    fn guard(&self, lane: Uuid) -> RedirectGuard {
+    fn guard(&self, requester: Requester) -> RedirectGuard {
         let robots = self.robots.clone();
         RedirectGuard::new(move |url| {
             let robots = robots.clone();
-            async move { robots.rules(&url, lane).await.allowed(&url) }.boxed()
+            async move { robots.rules(&url, requester).await.allowed(&url) }.boxed()
         })
     }
 
@@ -286,11 +347,34 @@ impl Scraper {
             let code = ErrorCode::from_name(refused.code()).unwrap_or(ErrorCode::InvalidUrl);
             PageError::new(code, refused.to_string())
         })?;
-        if plan.respect_robots && !self.robots.rules(&url, target.lane).await.allowed(&url) {
+        if plan.respect_robots && !self.robots.rules(&url, target.requester).await.allowed(&url) {
             return Err(PageError::new(ErrorCode::RobotsDisallowed, "the site's robots.txt disallows this page"));
         }
         Ok(url)
     }
+}
+
+/// What is done next for a page.
+enum Next {
+    Done(Box<Scraped>),
+    /// It is fetched or rendered, with the time that is left.
+    Fetch(Render),
+}
+
+impl Next {
+    fn done(page: impl Into<Scraped>) -> Self {
+        Self::Done(Box::new(page.into()))
+    }
+}
+
+/// The page result of a URL whose time is over.
+fn late(target: Target<'_>, plan: &Plan) -> Scraped {
+    let why = format!(
+        "no result within {:?}: waiting for robots.txt, for the host, for a slot, for a browser and for a processor counts",
+        plan.timeout
+    );
+    let spent = target.arrived.map_or(plan.timeout, |arrived| arrived.elapsed());
+    target.failed(PageError::new(ErrorCode::Timeout, why), milliseconds(spent)).into()
 }
 
 /// The page result of an answer whose status is not a success.

@@ -49,7 +49,7 @@ use crate::{
         Tools, Worker, WorkerParts,
     },
     schedules::Schedules,
-    scrape::{Limits, Scraper, ScraperParts},
+    scrape::{BeforeProcessing, Limits, Scraper, ScraperParts},
     wake::Wake,
     webhook::{
         lanes::Slots,
@@ -83,6 +83,8 @@ pub struct Seams {
     pub calls: Calls,
     /// What the machine has.
     pub machine: Machine,
+    /// Called before a document is processed, with its URL, if anything is to be.
+    pub before_processing: Option<BeforeProcessing>,
 }
 
 /// How calls come to a server.
@@ -125,6 +127,7 @@ impl Default for Seams {
             blobs: None,
             calls: Calls::Tcp,
             machine: Machine::default(),
+            before_processing: None,
         }
     }
 }
@@ -294,8 +297,14 @@ fn build(
     let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
     let renderer = renderer(&settings, &policy, seams)?;
     let cpus = seams.machine.cpus;
-    let scraper = Scraper::new(ScraperParts { robots, fetcher, renderer, policy: policy.clone(), cpus });
-    let scraper = Arc::new(scraper);
+    let scraper = Arc::new(Scraper::new(ScraperParts {
+        robots,
+        fetcher,
+        renderer,
+        policy: policy.clone(),
+        cpus,
+        before_processing: seams.before_processing.clone(),
+    }));
     let wake = Wake::default();
     let (clock, ids) = (seams.clock.clone(), seams.ids.clone());
     let results = Results::new(store.clone(), blobs.clone());

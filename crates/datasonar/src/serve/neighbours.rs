@@ -102,7 +102,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use datasonar_store::{
-        StoreError,
+        AccountId, Environment, Scope, StoreError,
         sqlite::{SqliteStore, Threading},
     };
     use jiff::{SignedDuration, Timestamp};
@@ -112,7 +112,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::fetch::{Hosts, Turns};
+    use crate::fetch::{FairSemaphore, Gap, Hosts, Priority, Requester};
 
     /// The time of tokio's timer, which the tests pause.
     struct TimerClock(Instant);
@@ -186,7 +186,9 @@ mod tests {
                 let (hosts, number) = (process.hosts.clone(), process.number);
                 let (open, most, starts) = (self.open.clone(), self.most.clone(), self.starts.clone());
                 requests.spawn(async move {
-                    let _turn = hosts.enter("host", Uuid::nil(), Duration::ZERO, &Turns::new(1_000)).await;
+                    let _turn = hosts
+                        .enter("host", NOBODY, Gap::default(), &FairSemaphore::new(1_000), Priority::default())
+                        .await;
                     starts.lock().push((number, Instant::now()));
                     most.fetch_max(open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                     tokio::time::sleep(time).await;
@@ -194,6 +196,13 @@ mod tests {
                 });
             }
         }
+    }
+
+    const NOBODY: Requester = somebody(0);
+
+    const fn somebody(number: u128) -> Requester {
+        let tenant = Scope { account: AccountId(Uuid::from_u128(number)), environment: Environment::Production };
+        Requester { tenant, job: Uuid::nil() }
     }
 
     const NO_DELAY: Duration = Duration::ZERO;
@@ -239,13 +248,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_gap_that_one_asks_for_holds_for_the_others() {
+    async fn a_rest_that_a_tenant_was_asked_for_holds_in_all_processes_and_for_that_tenant_alone() {
         let all = Neighbours::new().await;
         let processes = [1, 2].map(|number| all.process(number, 8, NO_DELAY));
-        processes[0].hosts.overloaded("host", Duration::from_secs(20));
+        processes[0].hosts.overloaded("host", NOBODY.tenant, Duration::from_secs(20));
         let begin = Instant::now();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        drop(processes[1].hosts.enter("host", Uuid::nil(), NO_DELAY, &Turns::new(1)).await);
+        let slots = FairSemaphore::new(1);
+        drop(processes[1].hosts.enter("host", somebody(1), Gap::default(), &slots, Priority::default()).await);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        drop(
+            processes[1].hosts.enter("host", NOBODY, Gap::default(), &FairSemaphore::new(1), Priority::default()).await,
+        );
         assert!(begin.elapsed() >= Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
@@ -259,7 +273,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(dead);
         requests.abort_all();
-        drop(alive.hosts.enter("host", Uuid::nil(), NO_DELAY, &Turns::new(1)).await);
+        drop(alive.hosts.enter("host", NOBODY, Gap::default(), &FairSemaphore::new(1), Priority::default()).await);
         let waited = begin.elapsed();
         assert!(waited >= Duration::from_secs(14) && waited < Duration::from_secs(18), "{waited:?}");
     }
@@ -268,8 +282,8 @@ mod tests {
     async fn nothing_begins_on_a_grant_that_cannot_be_renewed() {
         let all = Neighbours::new().await;
         let process = all.process(1, 8, NO_DELAY);
-        let slots = Turns::new(1_000);
-        let enter = || process.hosts.enter("host", Uuid::nil(), NO_DELAY, &slots);
+        let slots = FairSemaphore::new(1_000);
+        let enter = || process.hosts.enter("host", NOBODY, Gap::default(), &slots, Priority::default());
         let mut requests = JoinSet::new();
         all.request(&process, 1, Duration::from_secs(60), &mut requests);
         tokio::time::sleep(Duration::from_secs(1)).await;

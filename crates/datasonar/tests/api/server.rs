@@ -292,8 +292,13 @@ impl Server {
 
     /// GET with the production key, of a body without an end.
     pub(crate) async fn open(&self, path: &str) -> datasonar_net::ResponseBody {
+        self.open_with(&self.production, path).await
+    }
+
+    /// The same with another key.
+    pub(crate) async fn open_with(&self, key: &str, path: &str) -> datasonar_net::ResponseBody {
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", format!("Bearer {}", self.production).parse().unwrap());
+        headers.insert("authorization", format!("Bearer {key}").parse().unwrap());
         let url = format!("{}{path}", self.url).parse().unwrap();
         let response = self.client.send(Method::GET, url, headers, None).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);

@@ -102,6 +102,8 @@ pub(crate) struct Cluster {
     pub(crate) site: Site,
     pub(crate) receiver: Receiver,
     pub(crate) processes: Vec<(&'static str, Child)>,
+    /// The name that the agent of each process goes by.
+    pub(crate) agents: Vec<String>,
     urls: Vec<String>,
     key: String,
     accepted: Vec<Accepted>,
@@ -139,14 +141,25 @@ impl Cluster {
         variables.extend(more);
         let urls = site.urls().collect();
         let (processes, accepted) = (Vec::new(), Vec::new());
-        let mut cluster =
-            Self { directory, variables, site, receiver, processes, urls, key: String::new(), accepted, started: 0 };
+        let mut cluster = Self {
+            directory,
+            variables,
+            site,
+            receiver,
+            processes,
+            agents: Vec::new(),
+            urls,
+            key: String::new(),
+            accepted,
+            started: 0,
+        };
         for role in roles {
             let child = cluster.child(role).await;
             if let Some(keys) = &child.keys {
                 cluster.key = keys.0.clone();
             }
             cluster.processes.push((role, child));
+            cluster.agents.push(cluster.agent());
         }
         cluster
     }
@@ -166,9 +179,14 @@ impl Cluster {
             std::fs::create_dir_all(&data).unwrap();
             std::fs::write(data.join("keys-shown"), "").unwrap();
         }
-        let roles = [("DATASONAR_ROLES", roles.to_owned())];
+        let roles = [("DATASONAR_ROLES", roles.to_owned()), ("DATASONAR_FETCH_USER_AGENT", self.agent())];
         let variables: Vec<_> = self.variables.iter().cloned().chain(roles).collect();
         Child::start_program(Path::new(PROGRAM), &data, &variables).await.unwrap()
+    }
+
+    /// The name that the agent of the last process goes by.
+    fn agent(&self) -> String {
+        format!("process-{}", self.started)
     }
 
     /// Kills a process, as `kill -9` does, and starts another in its place.
@@ -176,6 +194,7 @@ impl Cluster {
         let roles = self.processes[place].0;
         self.processes[place].1.kill().await.unwrap();
         self.processes[place].1 = self.child(roles).await;
+        self.agents[place] = self.agent();
     }
 
     /// Sends a signal to a process.

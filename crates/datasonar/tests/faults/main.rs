@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
 
 mod cluster;
+#[path = "../support/poison.rs"]
+mod poison;
 #[path = "../support/s3.rs"]
 #[expect(dead_code, reason = "the tests of blobs use the rest")]
 mod s3;
@@ -13,6 +15,7 @@ mod s3;
 use std::time::Duration;
 
 use cluster::{Cluster, Database, seconds, size, until};
+use poison::{GIVEN_UP, PoisonSite};
 use s3::{S3, Trouble};
 
 const PACE: Duration = Duration::from_millis(10);
@@ -52,6 +55,49 @@ async fn a_worker_stands_still_for_longer_than_its_leases() {
     cluster.processes.remove(2);
     let after = cluster.scrape(7).await;
     until("a page from it", async || cluster.done(&after).await.filter(|done| *done == 1)).await;
+    cluster.verify().await;
+}
+
+/// The processes that a page ends are some of several, whose deaths show by their leases.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_ends_one_worker_after_the_other_is_given_up() {
+    let database = Database::start("poison").await;
+    let mut cluster = Cluster::start(2_000, PACE, Some(&database), &SMALL, Vec::new()).await;
+    let mut site = PoisonSite::start().await;
+    let urls: Vec<String> = (0..30).map(|page| site.url(&format!("/page/{page}"))).collect();
+    let urls = [&urls[..], &[site.url("/poison")]].concat();
+    let request = serde_json::json!({"urls": urls, "format": "text"});
+    let batch = cluster.api().json(http::Method::POST, "/v1/scrape/batch/async", Some(&request)).await.unwrap();
+    let poisoned = batch["job_id"].as_str().unwrap().to_owned();
+    let other = cluster.batch("text").await;
+    let mut deaths = 0;
+    let results = loop {
+        tokio::select! {
+            agent = site.next() => {
+                let place = cluster.agents.iter().position(|known| *known == agent);
+                if let Some(place) = place {
+                    deaths += 1;
+                    eprintln!("death {deaths}, with {:?} of the other job done", cluster.done(&other).await);
+                    cluster.replace(place).await;
+                }
+            }
+            _ = until("the job's end", async || cluster.done(&poisoned).await.filter(|done| *done == 31)) => {
+                let mut lines = Vec::new();
+                let read = |bytes: &[u8]| { lines.extend_from_slice(bytes); Ok(()) };
+                cluster.api().results(&poisoned, read).await.unwrap();
+                break String::from_utf8(lines).unwrap();
+            }
+        }
+    };
+    assert!((2..=4).contains(&deaths), "{deaths} deaths");
+    for (line, url) in results.lines().zip(&urls) {
+        let result: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(result["url"], **url);
+        let is_poison = url.contains("poison");
+        assert_eq!(result["status"] == "success", !is_poison, "{result}");
+        assert_eq!(result["error"]["message"] == GIVEN_UP, is_poison, "{result}");
+    }
+    assert!(site.hits("/page/7") <= 4);
     cluster.verify().await;
 }
 

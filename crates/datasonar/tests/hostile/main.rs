@@ -1,0 +1,10 @@
+//! The standing guard: everything that a page, a client or a tenant may try to hurt another.
+//!
+//! Each module attacks one shared thing through the server's real interfaces. `SECURITY.md` names what must hold.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
+
+#[path = "../api/server.rs"]
+#[expect(dead_code, reason = "the tests of the API use the rest")]
+mod server;
+mod slots;
+mod ssrf;
