@@ -76,35 +76,66 @@ pub(crate) struct Read {
 }
 
 /// Bodies up to this size need no share of the memory for large ones.
-const SMALL_BYTES: usize = 1024 * 1024;
+const SMALL_BYTES: usize = 256 * 1024;
 
-/// A large body's permit to be in memory; empty for a small one.
+/// The unit in which the memory for large bodies is counted, in bytes.
+const UNIT_BYTES: u64 = 1024;
+
+/// The memory that bodies over [`SMALL_BYTES`] take together.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyMemory {
+    units: Arc<Semaphore>,
+    all: u32,
+}
+
+impl BodyMemory {
+    pub(crate) fn new(bytes: u64) -> Self {
+        let all = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).clamp(1, MAX_UNITS);
+        Self { units: Arc::new(Semaphore::new(all as usize)), all }
+    }
+}
+
+/// Units of memory, at most: 256 GiB of them.
+const MAX_UNITS: u32 = 1 << 28;
+
+/// What a large body reserved of the memory; empty for a small one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Share(Option<Arc<OwnedSemaphorePermit>>);
 
 impl Share {
-    /// Waits for a permit once a body has outgrown the small ones. Whoever waits holds a small body only, and whoever
-    /// has a permit waits for nothing here, so that all get on.
-    async fn grow(&mut self, bytes: usize, large: &Arc<Semaphore>) {
+    /// Reserves `most`, all that a body may become, once it has outgrown the small ones. Whoever waits holds a small body
+    /// only, and whoever has a reservation waits for nothing here, so that all get on.
+    async fn grow(&mut self, bytes: usize, most: u64, memory: &BodyMemory) {
         if bytes > SMALL_BYTES && self.0.is_none() {
-            self.0 = Arc::clone(large).acquire_owned().await.ok().map(Arc::new);
+            let units = u32::try_from(most.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, memory.all);
+            self.0 = Arc::clone(&memory.units).acquire_many_owned(units).await.ok().map(Arc::new);
+        }
+    }
+
+    /// Returns what a body that has ended did not become.
+    fn settle(&mut self, bytes: usize) {
+        if let Some(reserved) = self.0.as_mut().and_then(Arc::get_mut) {
+            let units = (bytes as u64).div_ceil(UNIT_BYTES);
+            let spare = reserved.num_permits().saturating_sub(usize::try_from(units).unwrap_or(usize::MAX));
+            drop(reserved.split(spare));
         }
     }
 }
 
-/// Reads a body to its end and undoes its codings. `large` has a permit for each body over 1 MiB that may be in memory.
+/// Reads a body to its end and undoes its codings. What bodies over 256 KiB take is taken of `memory`.
 pub(crate) async fn read(
     body: impl Incoming,
     headers: &HeaderMap,
     max_bytes: u64,
-    large: &Arc<Semaphore>,
+    memory: &BodyMemory,
 ) -> Result<Read, BodyError> {
     let mut share = Share::default();
     let coding = coding(headers)?;
     let bytes = match coding {
-        None => read_identity(body, max_bytes, &mut share, large).await?,
-        Some(coding) => read_coded(body, coding, max_bytes, &mut share, large).await?,
+        None => read_identity(body, max_bytes, &mut share, memory).await?,
+        Some(coding) => read_coded(body, coding, max_bytes, &mut share, memory).await?,
     };
+    share.settle(bytes.len());
     Ok(Read { bytes, was_coded: coding.is_some(), share })
 }
 
@@ -112,12 +143,14 @@ async fn read_identity(
     mut body: impl Incoming,
     max_bytes: u64,
     share: &mut Share,
-    large: &Arc<Semaphore>,
+    memory: &BodyMemory,
 ) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > max_bytes {
         return Err(too_large(max_bytes));
     }
-    let mut out = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0).min(1024 * 1024));
+    let announced = body.size_hint().exact();
+    let most = announced.unwrap_or(max_bytes);
+    let mut out = BytesMut::with_capacity(usize::try_from(announced.unwrap_or(0)).unwrap_or(0).min(SMALL_BYTES));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Connection(explain(&error)))?;
         let Ok(data) = frame.into_data() else {
@@ -126,7 +159,7 @@ async fn read_identity(
         if (out.len() + data.len()) as u64 > max_bytes {
             return Err(too_large(max_bytes));
         }
-        share.grow(out.len() + data.len(), large).await;
+        share.grow(out.len() + data.len(), most, memory).await;
         out.extend_from_slice(&data);
     }
     Ok(out.freeze())
@@ -137,7 +170,7 @@ async fn read_coded(
     coding: Coding,
     max_bytes: u64,
     share: &mut Share,
-    large: &Arc<Semaphore>,
+    memory: &BodyMemory,
 ) -> Result<Bytes, BodyError> {
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
@@ -159,7 +192,7 @@ async fn read_coded(
     let mut decoder = decoder(coding, reader).await?;
     let mut out = BytesMut::with_capacity(CHUNK_BYTES);
     loop {
-        share.grow(out.len() + CHUNK_BYTES, large).await;
+        share.grow(out.len() + CHUNK_BYTES, max_bytes, memory).await;
         out.reserve(CHUNK_BYTES);
         let chunk = decoder.read_buf(&mut out).await.map_err(failed)?;
         if chunk == 0 {

@@ -211,7 +211,7 @@ impl Client {
                     frame
                 }
             });
-            let read = decode::read(body, &head.headers, request.max_body_bytes, &self.inner.large_bodies).await?;
+            let read = decode::read(body, &head.headers, request.max_body_bytes, &self.inner.body_memory).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
             let mut headers = head.headers;

@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod jobs;
 pub mod key_uses;
 pub mod mapper;
+pub mod memory;
 pub mod people;
 pub mod plans;
 pub mod render;

@@ -75,6 +75,11 @@ fn nodes_in(source: &[u8]) -> usize {
     (nodes + nodes / 16 + 2 * NODES_OF_TOKEN).min(parse::MAX_NODES + 2 * NODES_OF_TOKEN)
 }
 
+/// Counts the attributes that markup seems to have, as far as they have values.
+fn attrs_in(source: &[u8]) -> usize {
+    memchr::memchr_iter(b'=', source).count().min(source.len() / 8).min(parse::MAX_TOTAL_ATTRS)
+}
+
 /// An attribute; names are lower-case.
 #[derive(Debug, Clone, Copy)]
 struct Attr {
@@ -96,7 +101,7 @@ impl<'s> Dom<'s> {
         let mut dom = Self { source, owned: String::new(), nodes: Vec::new(), attrs: Vec::new() };
         budget.spend(source.len() / 4)?;
         budget.reserve(&mut dom.nodes, nodes_in(source.as_bytes()))?;
-        budget.reserve(&mut dom.attrs, source.len() / 96 + MAX_ATTRS)?;
+        budget.reserve(&mut dom.attrs, attrs_in(source.as_bytes()) + MAX_ATTRS)?;
         for tag in [Tag::Document, Tag::Html, Tag::Head, Tag::Body] {
             dom.push(tag, Span::default());
         }

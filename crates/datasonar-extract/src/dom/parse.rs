@@ -20,7 +20,7 @@ pub(crate) const MAX_DEPTH: usize = 512;
 /// Nodes of one page, at most; the rest of the page is ignored.
 pub(super) const MAX_NODES: usize = 2_000_000;
 /// Attributes of one page, at most.
-const MAX_TOTAL_ATTRS: usize = 2_000_000;
+pub(super) const MAX_TOTAL_ATTRS: usize = 2_000_000;
 /// Formatting elements that are opened again, at most.
 const MAX_ACTIVE: usize = 6;
 

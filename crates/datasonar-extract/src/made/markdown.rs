@@ -38,6 +38,17 @@ pub(crate) fn markdown(source: &str, url: &Url, budget: &Budget<'_>) -> Result<(
         return Err(error);
     }
     written.map_err(|_| ExtractError::TooLarge { limit: budget.limit() })?;
+    // Whoever reads the document may know fewer extensions, or more.
+    let gfm = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    for extensions in [Options::empty(), gfm] {
+        let mut events = Parser::new_ext(source, extensions);
+        while seen.is_inert
+            && let Some(event) = events.next()
+        {
+            budget.spend(256)?;
+            seen.see_address(&event);
+        }
+    }
     budget.free(parsed);
     let markup = cleaned(&html.text, url, budget)?;
     scope.keep(markup.capacity());
@@ -77,6 +88,13 @@ impl Seen {
             Event::Text(text) | Event::Code(text) if self.in_title && self.title.len() < MAX_TITLE => {
                 self.title.push_str(&text[..text.floor_char_boundary(MAX_TITLE)]);
             }
+            event => self.see_address(event),
+        }
+    }
+
+    /// Looks for what would be live: HTML, and addresses that are unsafe.
+    fn see_address(&mut self, event: &Event<'_>) {
+        match event {
             Event::Html(_) | Event::InlineHtml(_) => self.is_inert = false,
             Event::Start(Tag::Link { link_type, dest_url, .. }) if *link_type != LinkType::Email => {
                 self.is_inert &= self.base.safe(dest_url).is_some();

@@ -468,9 +468,9 @@ impl<'a> Writer<'a> {
 
     fn word(&mut self, word: &str) {
         self.next = word.chars().next();
-        let before = self.out.len();
         let first = self.begin_word();
-        if self.markdown && !first && self.out.len() == before {
+        // What marks were taken back is no longer between the two.
+        if self.markdown && !first {
             glue(word, &mut self.out);
         }
         if self.markdown && self.heading > 0 {

@@ -83,7 +83,9 @@ fn name<'a>(page: &Page<'a>, id: NodeId) -> Option<&'a str> {
         Tag::Unknown => {
             let name = dom.name(id);
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            (name.len() <= 64 && name.bytes().all(fits)).then_some(name)
+            // Within formulas and drawings, elements of HTML are none; read again, they might be.
+            let is_foreign = Tag::from_name(name) == Tag::Unknown;
+            (name.len() <= 64 && name.bytes().all(fits) && is_foreign).then_some(name)
         }
         tag => Some(tag.name()),
     }

@@ -97,10 +97,17 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
     if !is_balanced(tex) {
         return Ok(None);
     }
-    // A dollar sign would end it, a backslash at the end would keep it from ending.
+    // A dollar sign would end it, a backslash at the end would keep it from ending. To whoever does not know formulas it is text: a
+    // space, which means nothing in TeX, keeps that from being an element or a link.
     let mut written = String::with_capacity(tex.len());
     for character in tex.chars() {
-        if character == '$' && !written.ends_with('\\') {
+        let begins_element = |next: char| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?');
+        let is_markup = written.ends_with('<') && begins_element(character)
+            || written.ends_with(']') && matches!(character, '(' | '[' | ':');
+        if is_markup {
+            written.push(' ');
+        }
+        if character == '$' && !is_escaped(&written) {
             written.push('\\');
         }
         written.push(character);
@@ -111,6 +118,11 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
         written.push('}');
     }
     Ok(Some(Formula { tex: written, is_block }))
+}
+
+/// Whether what comes next is escaped by a backslash.
+fn is_escaped(before: &str) -> bool {
+    before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
 /// Whether an element is what a script made of a formula that stands beside, or a copy for those who see no pictures.

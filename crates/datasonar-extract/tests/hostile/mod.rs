@@ -269,7 +269,14 @@ pub(crate) fn ordinary(bytes: usize) -> Vec<Page> {
             "",
             bytes,
         ),
-        page("rows", CSV, "id,name,date,amount\n", "1234,A name of something,2026-03-05,1234.56\n", "", bytes),
+        page(
+            "rows",
+            CSV,
+            "id,name,date,description\n",
+            &format!("1234,A name of something,2026-03-05,{words}{words}\n"),
+            "",
+            bytes,
+        ),
         page("text", TEXT, "", &format!("{words}{words}\n{words}{words}\n\n"), "", bytes),
         page(
             "feed",

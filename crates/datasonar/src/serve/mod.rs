@@ -281,7 +281,11 @@ fn build(
     let public_url = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let policy = AddressPolicy::allowing(settings.allow_private_networks.clone());
     let sealer = Sealer::new(&settings.encryption_key, seams.ids.clone())?;
-    let options = ClientOptions { user_agent: settings.fetch_user_agent.clone(), ..client_options(&policy, seams) };
+    let options = ClientOptions {
+        user_agent: settings.fetch_user_agent.clone(),
+        body_memory: memory_for_documents(&settings),
+        ..client_options(&policy, seams)
+    };
     let fetcher = Fetcher::new(
         Client::new(options)?,
         FetchSettings {
@@ -303,6 +307,8 @@ fn build(
         renderer,
         policy: policy.clone(),
         cpus,
+        memory: memory_for_documents(&settings),
+        max_result: settings.result_max_bytes,
         before_processing: seams.before_processing.clone(),
     }));
     let wake = Wake::default();
@@ -370,6 +376,11 @@ fn hosts(settings: &Settings, rows: Option<&Rows>, seams: &Seams) -> Hosts {
             Hosts::shared(concurrency, delay, Arc::new(SharedHosts { owner, store, clock, concurrency }))
         }
     }
+}
+
+/// The memory in bytes that documents may take together while their content is derived; bodies in flight may take as much.
+fn memory_for_documents(settings: &Settings) -> u64 {
+    settings.extract_memory.unwrap_or_else(|| crate::memory::default_share(crate::memory::of_process()))
 }
 
 /// The bounds of a request's options.
