@@ -8,20 +8,56 @@ use std::borrow::Cow;
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252, X_USER_DEFINED};
 
+use crate::{ExtractError, budget::Budget};
+
 /// How far a `<meta>` is looked for: more than the standard's 1,024 bytes, because pages have come to need it.
 const PRESCAN_BYTES: usize = 4096;
+/// How much of a page is decoded at a time, in bytes.
+const DECODED_BYTES: usize = 16 * 1024;
 /// How much of a page is looked at to guess.
 const GUESS_BYTES: usize = 256 * 1024;
 
 /// Decodes a document.
-pub(crate) fn decode<'a>(body: &'a [u8], content_type: Option<&str>, top_level_domain: Option<&str>) -> Cow<'a, str> {
+pub(crate) fn decode<'a>(
+    body: &'a [u8],
+    content_type: Option<&str>,
+    top_level_domain: Option<&str>,
+    budget: &Budget<'_>,
+) -> Result<Cow<'a, str>, ExtractError> {
     let encoding = Encoding::for_bom(body)
         .map(|(encoding, _)| encoding)
         .or_else(|| content_type.and_then(charset_parameter).and_then(|label| Encoding::for_label(label.as_bytes())))
         .or_else(|| prescan(&body[..body.len().min(PRESCAN_BYTES)]))
         .unwrap_or_else(|| guess(body, top_level_domain));
-    let (text, _, _) = encoding.decode(body);
-    text
+    decode_as(encoding, body, budget)
+}
+
+/// Decodes piece by piece, so that the text takes the memory that it needs. What is ASCII or UTF-8 already is not copied.
+fn decode_as<'a>(
+    encoding: &'static Encoding,
+    body: &'a [u8],
+    budget: &Budget<'_>,
+) -> Result<Cow<'a, str>, ExtractError> {
+    let body = match Encoding::for_bom(body) {
+        Some((_, len)) => &body[len..],
+        None => body,
+    };
+    let is_text = encoding == UTF_8 || encoding.is_ascii_compatible() && body.is_ascii();
+    if is_text && let Ok(text) = std::str::from_utf8(body) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let mut text = String::new();
+    budget.reserve_text(&mut text, body.len() + body.len() / 16)?;
+    let mut pieces = body.chunks(DECODED_BYTES).peekable();
+    while let Some(piece) = pieces.next() {
+        budget.spend(piece.len())?;
+        // A byte becomes three bytes at most: the replacement character.
+        budget.reserve_text(&mut text, piece.len() * 3 + 32)?;
+        let _ = decoder.decode_to_string(piece, &mut text, pieces.peek().is_none());
+    }
+    budget.shrink(&mut text);
+    Ok(Cow::Owned(text))
 }
 
 /// The `charset` of a `Content-Type`.
@@ -98,11 +134,12 @@ fn guess(body: &[u8], top_level_domain: Option<&str>) -> &'static Encoding {
 }
 
 /// The text without NULs, and with line feeds alone at the ends of lines.
-pub(crate) fn normalize(text: &str) -> Cow<'_, str> {
+pub(crate) fn normalize<'t>(text: &'t str, budget: &Budget<'_>) -> Result<Cow<'t, str>, ExtractError> {
     if memchr::memchr2(0, b'\r', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
+        return Ok(Cow::Borrowed(text));
     }
-    let mut out = String::with_capacity(text.len());
+    let mut out = String::new();
+    budget.reserve_text(&mut out, text.len())?;
     let mut rest = text;
     while let Some(at) = memchr::memchr2(0, b'\r', rest.as_bytes()) {
         out.push_str(&rest[..at]);
@@ -112,7 +149,7 @@ pub(crate) fn normalize(text: &str) -> Cow<'_, str> {
         rest = &rest[at + 1..];
     }
     out.push_str(rest);
-    Cow::Owned(out)
+    Ok(Cow::Owned(out))
 }
 
 #[cfg(test)]
@@ -120,7 +157,8 @@ mod tests {
     use super::*;
 
     fn decoded(body: &[u8], content_type: Option<&str>) -> String {
-        decode(body, content_type, None).into_owned()
+        let budget = Budget::new(&|| false);
+        decode(body, content_type, None, &budget).unwrap().into_owned()
     }
 
     #[test]
@@ -169,6 +207,7 @@ mod tests {
 
     #[test]
     fn lines_end_in_line_feeds() {
-        assert_eq!(normalize("a\r\nb\rc\0d\n"), "a\nb\ncd\n");
+        let budget = Budget::new(&|| false);
+        assert_eq!(normalize("a\r\nb\rc\0d\n", &budget).unwrap(), "a\nb\ncd\n");
     }
 }

@@ -49,13 +49,22 @@ pub(crate) fn select(
         selection.roots = select::matches(dom, &options.include, budget)?;
         keep_outermost(dom, &mut selection, budget)?;
     } else if narrows {
-        main_content::narrow(dom, url, structured, &mut selection, budget)?;
+        match main_content::narrow(dom, url, structured, &mut selection, budget) {
+            // A page with so many parts that they cannot be weighed is kept whole.
+            Err(ExtractError::TooLarge { .. }) => {
+                budget.free(dom.len());
+                drop(selection);
+                return select(dom, url, structured, &Options { only_main_content: false, ..options.clone() }, budget);
+            }
+            narrowed => narrowed?,
+        }
     }
     Ok(selection)
 }
 
 /// Drops roots within roots, and those that are left out.
 fn keep_outermost(dom: &Dom<'_>, selection: &mut Selection, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    budget.allocate(dom.len())?;
     let mut is_root = vec![false; dom.len()];
     for &root in &selection.roots {
         is_root[root as usize] = true;
@@ -66,11 +75,13 @@ fn keep_outermost(dom: &Dom<'_>, selection: &mut Selection, budget: &Budget<'_>)
         budget.spend(0)?;
         let removed = selection.is_removed(id);
         if is_root[id as usize] && !removed {
+            budget.reserve(&mut roots, 1)?;
             roots.push(id);
         }
         next = dom.following(crate::dom::HTML, id, removed || is_root[id as usize]);
     }
     selection.roots = roots;
+    budget.free(dom.len());
     Ok(())
 }
 
@@ -85,6 +96,7 @@ pub(crate) enum Shown {
 
 /// The body, as far as it is seen at least like `least`.
 pub(crate) fn seen(dom: &Dom<'_>, least: Shown, budget: &Budget<'_>) -> Result<Selection, ExtractError> {
+    budget.allocate(dom.len())?;
     let mut selection = Selection { roots: vec![BODY], removed: vec![false; dom.len()] };
     for id in dom.descendants(BODY) {
         budget.spend(0)?;

@@ -17,6 +17,15 @@ pub enum ExtractError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The page needs more memory than it may take.
+    #[error(
+        "the page needs more than {} MiB of memory to process: ask for fewer formats, or for less of the page with include_selectors",
+        limit / (1024 * 1024)
+    )]
+    TooLarge {
+        /// The memory that the page may take, in bytes.
+        limit: usize,
+    },
     /// The caller's `stop` answered `true`.
     #[error("the page took too long to process")]
     Stopped,
@@ -29,6 +38,7 @@ impl ExtractError {
         match self {
             Self::UnsupportedContent { .. } => "unsupported_content",
             Self::Decode { .. } => "decode_error",
+            Self::TooLarge { .. } => "body_too_large",
             Self::Stopped => "timeout",
         }
     }

@@ -97,7 +97,12 @@ impl CrawlFacts {
             };
             if let Some(link) = link.map(str::trim).filter(|link| !link.is_empty() && !link.starts_with('#')) {
                 budget.spend(512 + link.len())?;
+                let before = links.bytes;
                 links.add(base, link, has_rel(dom, id, &["nofollow", "ugc", "sponsored"]));
+                if links.bytes > before {
+                    // In the list and by place, with what they take besides and grow by.
+                    budget.allocate((links.bytes - before) * 2 + 512)?;
+                }
             }
         }
         facts.links = links.list;

@@ -14,6 +14,8 @@ use crate::{
 
 /// The longest address that is kept.
 const MAX_URL_BYTES: usize = 8192;
+/// The longest absolute form of one.
+const MAX_ABSOLUTE_BYTES: usize = 2 * MAX_URL_BYTES;
 /// Text of one link, at most.
 const MAX_TEXT_BYTES: usize = 1024;
 
@@ -21,10 +23,18 @@ const MAX_TEXT_BYTES: usize = 1024;
 pub(crate) struct Base(Url);
 
 impl Base {
+    /// A URL itself.
+    pub(crate) fn new(url: &Url) -> Self {
+        Self(url.clone())
+    }
+
     /// The page's `<base href>`, or its own URL.
     pub(crate) fn of(dom: &Dom<'_>, url: &Url) -> Self {
         let base = dom.children(HEAD).filter(|id| dom.tag(*id) == Tag::Base).find_map(|id| dom.attr(id, "href"));
-        let base = base.and_then(|href| url.join(href.trim()).ok()).filter(|base| !base.cannot_be_a_base());
+        let base = base
+            .filter(|href| href.len() <= MAX_URL_BYTES)
+            .and_then(|href| url.join(href.trim()).ok())
+            .filter(|base| !base.cannot_be_a_base());
         Self(base.unwrap_or_else(|| url.clone()))
     }
 
@@ -43,7 +53,7 @@ impl Base {
         if href.len() > MAX_URL_BYTES {
             return None;
         }
-        self.0.join(href).ok()
+        self.0.join(href).ok().filter(|url| url.as_str().len() <= MAX_ABSOLUTE_BYTES)
     }
 }
 
@@ -77,7 +87,14 @@ pub(crate) fn links(
                 && let Some(href) = dom.attr(id, "href")
             {
                 budget.spend(512)?;
+                budget.reserve(&mut links, 1)?;
+                budget.reserve_entry(&mut places)?;
+                let before = links.last().map_or(0, |link| link.url.len() * 2 + link.text.capacity() + 64);
+                let count = links.len();
                 add(dom, selection, base, id, href, &mut links, &mut places);
+                if links.len() > count && count > 0 {
+                    budget.allocate(before)?;
+                }
             }
             next = dom.following(root, id, removed);
         }

@@ -30,7 +30,10 @@ pub(crate) fn stand_in(
     if shown_words(dom, selection, budget)? > MAX_SHOWN {
         return Ok(None);
     }
+    let scope = budget.scope();
     let shown = shown_words(dom, &content::seen(dom, Shown::Folded, budget)?, budget)?;
+    drop(scope);
+    budget.allocate(8 * MAX_BYTES)?;
     let said = said(dom, structured, budget)?;
     let words = said.split_whitespace().take(MAX_SHOWN * 2).count();
     if shown > MAX_SHOWN || words < MIN_SAID.max(shown) {

@@ -13,6 +13,36 @@ const MAX_OBJECTS: usize = 64;
 /// Bytes of JSON-LD that are read, at most.
 const MAX_BYTES: usize = 512 * 1024;
 
+/// Returns the most memory that a JSON text takes as a value, while it is read.
+///
+/// Names and strings are allocations of their own. A list doubles as it grows, and an object has an index besides.
+pub(crate) fn value_memory(json: &str) -> usize {
+    const LIST_ITEM: usize = 3 * size_of::<Value>();
+    const MEMBER: usize = 3 * (size_of::<Value>() + size_of::<String>() + 32);
+    const OBJECT: usize = 4 * MEMBER;
+    let mut bytes = json.len() * 2 + LIST_ITEM;
+    let mut in_string = false;
+    let mut escaped = false;
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => {
+                in_string = !in_string;
+                bytes += 16;
+            }
+            _ if in_string => {}
+            // Four items have room from the beginning.
+            b'[' => bytes += 4 * size_of::<Value>(),
+            b'{' => bytes += OBJECT,
+            b':' => bytes += MEMBER,
+            b',' => bytes += LIST_ITEM,
+            _ => {}
+        }
+    }
+    bytes
+}
+
 /// The JSON-LD objects of a page; graphs are taken apart.
 #[derive(Debug, Default)]
 pub(crate) struct StructuredData {
@@ -39,6 +69,7 @@ impl StructuredData {
             budget.spend(text.len() * 4)?;
             let text = text.trim().trim_start_matches("<!--").trim_end_matches("-->");
             let text = text.trim().trim_start_matches("//<![CDATA[").trim_end_matches("//]]>").trim_end_matches(';');
+            budget.allocate(value_memory(text))?;
             if let Ok(value) = serde_json::from_str::<Value>(text) {
                 data.add(value);
             }

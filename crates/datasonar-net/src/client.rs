@@ -9,12 +9,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use rustls_pki_types::CertificateDer;
 use url::{Position, Url};
 
-use tokio::sync::Semaphore;
-
 use crate::address::AddressPolicy;
 use crate::body::{BodySource, UploadBody};
 use crate::channel::{self, Channel};
 use crate::connect::{ConnectError, Connector, Target};
+use crate::decode::BodyMemory;
 use crate::dial::{Dial, TcpDialer};
 use crate::headers;
 use crate::pool::Pool;
@@ -37,9 +36,10 @@ pub struct ClientOptions {
     pub pool_idle_per_host: usize,
     /// The most bytes of a response's status line and headers. 64 KiB by default. Besides, at most 200 headers are taken.
     pub max_header_bytes: usize,
-    /// How many fetched bodies over 1 MiB may be in memory at once, until their [`crate::Fetched`] is dropped; a fetch whose
-    /// body grows beyond waits for its turn. 24 by default.
-    pub large_bodies: usize,
+    /// The bytes that fetched bodies over 256 KiB may take together, until their [`crate::Fetched`] is dropped. A fetch whose
+    /// body grows beyond 256 KiB waits until all that it may still become is free; the wait counts towards its time limit.
+    /// 240 MiB by default.
+    pub body_memory: u64,
     /// Turns names into addresses. The system's resolver by default.
     pub resolver: Arc<dyn Resolve>,
     /// Opens connections. TCP by default.
@@ -56,7 +56,7 @@ impl ClientOptions {
             connect_timeout: Duration::from_secs(10),
             pool_idle_per_host: 16,
             max_header_bytes: 64 * 1024,
-            large_bodies: 24,
+            body_memory: 240 * 1024 * 1024,
             resolver: Arc::new(SystemResolver::new()),
             dialer: Arc::new(TcpDialer),
         }
@@ -89,7 +89,7 @@ pub(crate) struct Inner {
     user_agent: HeaderValue,
     pub(crate) connect_timeout: Duration,
     max_header_bytes: usize,
-    pub(crate) large_bodies: Arc<Semaphore>,
+    pub(crate) body_memory: BodyMemory,
 }
 
 impl fmt::Debug for Client {
@@ -135,7 +135,7 @@ impl Client {
             user_agent,
             connect_timeout: options.connect_timeout,
             max_header_bytes: options.max_header_bytes,
-            large_bodies: Arc::new(Semaphore::new(options.large_bodies.max(1))),
+            body_memory: BodyMemory::new(options.body_memory),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

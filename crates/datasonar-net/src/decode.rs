@@ -2,10 +2,11 @@
 //!
 //! Streams, so that a bomb costs what the limit allows and no more. Charsets are not touched here.
 
-use std::any::Any;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_compression::codecs;
@@ -18,7 +19,7 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyDataStream, BodyExt};
 use hyper::body::Body;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::StreamReader;
 
 use crate::channel::explain;
@@ -78,49 +79,96 @@ pub(crate) struct Read {
 }
 
 /// Bodies up to this size need no share of the memory for large ones.
-const SMALL_BYTES: usize = 1024 * 1024;
+const SMALL_BYTES: usize = 256 * 1024;
+
+/// The unit in which the memory for large bodies is counted, in bytes.
+const UNIT_BYTES: u64 = 1024;
+/// Units of memory, at most: 256 GiB of them.
+const MAX_UNITS: u32 = 1 << 28;
 
 /// Decides when a body that outgrows the small ones may be in memory.
 #[async_trait]
 pub trait LargeBodies: Send + Sync {
-    /// Waits until there is room. What is returned is dropped when the body is.
-    async fn admit(&self) -> Box<dyn Any + Send + Sync>;
+    /// Waits until `bytes`, all that a body may become, can be reserved. They are returned when the reservation is dropped.
+    async fn reserve(&self, bytes: u64) -> Box<dyn ReservedBytes>;
 }
 
-#[async_trait]
-impl LargeBodies for Arc<Semaphore> {
-    async fn admit(&self) -> Box<dyn Any + Send + Sync> {
-        Box::new(Self::clone(self).acquire_owned().await.ok())
+/// Bytes of memory that are reserved for a body until this is dropped.
+pub trait ReservedBytes: fmt::Debug + Send + Sync {
+    /// Returns all but `bytes`: the body has ended, and did not become longer.
+    fn shrink(&self, bytes: u64);
+}
+
+/// The memory that bodies over [`SMALL_BYTES`] take together.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyMemory {
+    units: Arc<Semaphore>,
+    all: u32,
+}
+
+impl BodyMemory {
+    pub(crate) fn new(bytes: u64) -> Self {
+        let all = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).clamp(1, MAX_UNITS);
+        Self { units: Arc::new(Semaphore::new(all as usize)), all }
     }
 }
 
-/// A large body's permit to be in memory; empty for a small one.
+#[async_trait]
+impl LargeBodies for BodyMemory {
+    async fn reserve(&self, bytes: u64) -> Box<dyn ReservedBytes> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.all);
+        let permit = Arc::clone(&self.units).acquire_many_owned(units).await;
+        Box::new(Units(Mutex::new(permit.expect("the semaphore is never closed"))))
+    }
+}
+
+#[derive(Debug)]
+struct Units(Mutex<OwnedSemaphorePermit>);
+
+impl ReservedBytes for Units {
+    fn shrink(&self, bytes: u64) {
+        let mut reserved = self.0.lock().expect("nothing panics while it holds the lock");
+        let units = usize::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
+        let spare = reserved.num_permits().saturating_sub(units);
+        drop(reserved.split(spare));
+    }
+}
+
+/// What a large body reserved of the memory; empty for a small one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Share(Option<Arc<dyn Any + Send + Sync>>);
+pub(crate) struct Share(Option<Arc<dyn ReservedBytes>>);
 
 impl Share {
-    /// Waits for a permit once a body has outgrown the small ones. Whoever waits holds a small body only, and whoever
-    /// has a permit waits for nothing here, so that all get on.
-    async fn grow(&mut self, bytes: usize, large: &dyn LargeBodies) {
+    /// Reserves `most`, all that a body may become, once it has outgrown the small ones. Whoever waits holds a small body
+    /// only, and whoever has a reservation waits for nothing here, so that all get on.
+    async fn grow(&mut self, bytes: usize, most: u64, memory: &dyn LargeBodies) {
         if bytes > SMALL_BYTES && self.0.is_none() {
-            self.0 = Some(large.admit().await.into());
+            self.0 = Some(memory.reserve(most).await.into());
+        }
+    }
+
+    /// Returns what a body that has ended did not become.
+    fn settle(&self, bytes: usize) {
+        if let Some(reserved) = &self.0 {
+            reserved.shrink(bytes as u64);
         }
     }
 }
 
-/// Reads a body to its end and undoes its codings. `large` has a permit for each body over 1 MiB that may be in memory.
+/// Reads a body to its end and undoes its codings. What bodies over 256 KiB take is taken of `memory`.
 pub(crate) async fn read(
     body: impl Incoming,
     headers: &HeaderMap,
     max_bytes: u64,
-    large: &dyn LargeBodies,
+    memory: &dyn LargeBodies,
 ) -> Result<Read, BodyError> {
     let mut share = Share::default();
     let coding = coding(headers)?;
     let bytes = match coding {
-        None => read_identity(body, max_bytes, &mut share, large).await?,
-        Some(coding) => read_coded(body, coding, max_bytes, &mut share, large).await?,
+        None => read_identity(body, max_bytes, &mut share, memory).await?,
+        Some(coding) => read_coded(body, coding, max_bytes, &mut share, memory).await?,
     };
+    share.settle(bytes.len());
     Ok(Read { bytes, was_coded: coding.is_some(), share })
 }
 
@@ -128,12 +176,14 @@ async fn read_identity(
     mut body: impl Incoming,
     max_bytes: u64,
     share: &mut Share,
-    large: &dyn LargeBodies,
+    memory: &dyn LargeBodies,
 ) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > max_bytes {
         return Err(too_large(max_bytes));
     }
-    let mut out = BytesMut::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0).min(1024 * 1024));
+    let announced = body.size_hint().exact();
+    let most = announced.unwrap_or(max_bytes);
+    let mut out = BytesMut::with_capacity(usize::try_from(announced.unwrap_or(0)).unwrap_or(0).min(SMALL_BYTES));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Connection(explain(&error)))?;
         let Ok(data) = frame.into_data() else {
@@ -142,7 +192,7 @@ async fn read_identity(
         if (out.len() + data.len()) as u64 > max_bytes {
             return Err(too_large(max_bytes));
         }
-        share.grow(out.len() + data.len(), large).await;
+        share.grow(out.len() + data.len(), most, memory).await;
         out.extend_from_slice(&data);
     }
     Ok(out.freeze())
@@ -153,7 +203,7 @@ async fn read_coded(
     coding: Coding,
     max_bytes: u64,
     share: &mut Share,
-    large: &dyn LargeBodies,
+    memory: &dyn LargeBodies,
 ) -> Result<Bytes, BodyError> {
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
@@ -175,7 +225,7 @@ async fn read_coded(
     let mut decoder = decoder(coding, reader).await?;
     let mut out = BytesMut::with_capacity(CHUNK_BYTES);
     loop {
-        share.grow(out.len() + CHUNK_BYTES, large).await;
+        share.grow(out.len() + CHUNK_BYTES, max_bytes, memory).await;
         out.reserve(CHUNK_BYTES);
         let chunk = decoder.read_buf(&mut out).await.map_err(failed)?;
         if chunk == 0 {

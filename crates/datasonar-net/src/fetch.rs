@@ -54,7 +54,7 @@ pub struct FetchRequest {
     pub guard: Option<RedirectGuard>,
     /// Told of each part of the body that arrives.
     pub progress: Option<Progress>,
-    /// Decides when a body over 1 MiB may be in memory, in place of [`crate::ClientOptions::large_bodies`].
+    /// Decides when a body over 256 KiB may be in memory, in place of [`crate::ClientOptions::body_memory`].
     pub large_bodies: Option<Arc<dyn LargeBodies>>,
 }
 
@@ -227,8 +227,8 @@ impl Client {
                     frame
                 }
             });
-            let large = request.large_bodies.as_deref().unwrap_or(&self.inner.large_bodies);
-            let read = decode::read(body, &head.headers, request.max_body_bytes, large).await?;
+            let memory = request.large_bodies.as_deref().unwrap_or(&self.inner.body_memory);
+            let read = decode::read(body, &head.headers, request.max_body_bytes, memory).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
             let mut headers = head.headers;

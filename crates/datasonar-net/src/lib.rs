@@ -37,7 +37,7 @@ pub use address::{AddressPolicy, Blocked, MAX_URL_BYTES, UrlRefused};
 pub use body::{BodySource, BoxError};
 pub use client::{Client, ClientError, ClientOptions};
 pub use credentials::take as take_credentials;
-pub use decode::LargeBodies;
+pub use decode::{LargeBodies, ReservedBytes};
 pub use dial::{Connection, Dial, TcpDialer};
 pub use fetch::{FetchRequest, Fetched, Progress, RedirectGuard};
 pub use fetch_error::{FetchError, FetchErrorKind};

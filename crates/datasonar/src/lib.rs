@@ -18,6 +18,7 @@ pub mod files;
 pub mod jobs;
 pub mod key_uses;
 pub mod mapper;
+pub mod memory;
 pub mod people;
 pub mod plans;
 pub mod render;

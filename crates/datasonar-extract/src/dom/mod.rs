@@ -11,9 +11,16 @@ mod tag;
 mod tokenizer;
 mod xml;
 
+use tokenizer::{MAX_ATTRS, Range};
+
+use crate::{ExtractError, budget::Budget};
+
 pub(crate) use parse::parse;
 pub(crate) use tag::Tag;
 pub(crate) use xml::parse_xml;
+
+/// Texts are cut to what is asked for, but to no less than this many bytes: what is short is told by its end, too.
+const MIN_CUT: usize = 4096;
 
 /// The number of a node in its tree.
 pub(crate) type NodeId = u32;
@@ -38,6 +45,9 @@ pub(crate) struct Span {
 
 const OWNED: u32 = 1 << 31;
 
+/// Nodes that one token adds, at most: formatting elements are opened again, tables get the parts that they lack.
+const NODES_OF_TOKEN: usize = 32;
+
 /// A node and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -53,6 +63,21 @@ pub(crate) struct Node {
     attr_start: u32,
     /// Text: itself. Unknown elements: the name.
     data: Span,
+}
+
+/// Counts the nodes that markup seems to have: start tags, and text between tags.
+fn nodes_in(source: &[u8]) -> usize {
+    let mut nodes = 0;
+    for at in memchr::memchr_iter(b'<', source) {
+        let ends_text = at > 0 && source[at - 1] != b'>';
+        nodes += usize::from(ends_text) + usize::from(source.get(at + 1).is_some_and(u8::is_ascii_alphabetic));
+    }
+    (nodes + nodes / 16 + 2 * NODES_OF_TOKEN).min(parse::MAX_NODES + 2 * NODES_OF_TOKEN)
+}
+
+/// Counts the attributes that markup seems to have, as far as they have values.
+fn attrs_in(source: &[u8]) -> usize {
+    memchr::memchr_iter(b'=', source).count().min(source.len() / 8).min(parse::MAX_TOTAL_ATTRS)
 }
 
 /// An attribute; names are lower-case.
@@ -71,21 +96,40 @@ pub(crate) struct Dom<'s> {
 }
 
 impl<'s> Dom<'s> {
-    /// An empty page: the document, `html`, `head` and `body`.
-    fn new(source: &'s str) -> Self {
-        let mut dom = Self {
-            source,
-            owned: String::new(),
-            nodes: Vec::with_capacity(source.len() / 24 + 8),
-            attrs: Vec::with_capacity(source.len() / 48 + 8),
-        };
+    /// An empty page: the document, `html`, `head` and `body`. There is room for the nodes that the source seems to have.
+    fn new(source: &'s str, budget: &Budget<'_>) -> Result<Self, ExtractError> {
+        let mut dom = Self { source, owned: String::new(), nodes: Vec::new(), attrs: Vec::new() };
+        budget.spend(source.len() / 4)?;
+        budget.reserve(&mut dom.nodes, nodes_in(source.as_bytes()))?;
+        budget.reserve(&mut dom.attrs, attrs_in(source.as_bytes()) + MAX_ATTRS)?;
         for tag in [Tag::Document, Tag::Html, Tag::Head, Tag::Body] {
             dom.push(tag, Span::default());
         }
         dom.append(DOCUMENT, HTML);
         dom.append(HTML, HEAD);
         dom.append(HTML, BODY);
-        dom
+        Ok(dom)
+    }
+
+    /// Makes room for what one token of the source adds to the tree.
+    #[inline]
+    fn make_room(&mut self, token: Range, budget: &Budget<'_>) -> Result<(), ExtractError> {
+        budget.reserve(&mut self.nodes, NODES_OF_TOKEN)?;
+        budget.reserve(&mut self.attrs, MAX_ATTRS)?;
+        let len = token.1 - token.0;
+        if self.owned.capacity() - self.owned.len() < len * 2 { self.make_room_for_text(token, budget) } else { Ok(()) }
+    }
+
+    /// Makes room for a copy of a token, if it will be copied: for its references to be resolved, its names to be in lower case.
+    #[cold]
+    fn make_room_for_text(&mut self, token: Range, budget: &Budget<'_>) -> Result<(), ExtractError> {
+        let bytes = &self.source.as_bytes()[token.0..token.1];
+        let references = memchr::memchr_iter(b'&', bytes).count();
+        if references > 0 || bytes.first() == Some(&b'<') && bytes.iter().any(u8::is_ascii_uppercase) {
+            // A reference is at most one byte shorter than the characters that it stands for.
+            budget.reserve_text(&mut self.owned, bytes.len() + references)?;
+        }
+        Ok(())
     }
 
     /// How many nodes there are.
@@ -198,7 +242,8 @@ impl<'s> Dom<'s> {
             if text.len() >= max {
                 break;
             }
-            text.push_str(self.text(id));
+            let own = self.text(id);
+            text.push_str(&own[..own.floor_char_boundary(max.max(MIN_CUT))]);
         }
         text
     }

@@ -18,9 +18,9 @@ use crate::{ExtractError, budget::Budget};
 /// Open elements, at most: what is deeper is flattened.
 pub(crate) const MAX_DEPTH: usize = 512;
 /// Nodes of one page, at most; the rest of the page is ignored.
-const MAX_NODES: usize = 2_000_000;
+pub(super) const MAX_NODES: usize = 2_000_000;
 /// Attributes of one page, at most.
-const MAX_TOTAL_ATTRS: usize = 2_000_000;
+pub(super) const MAX_TOTAL_ATTRS: usize = 2_000_000;
 /// Formatting elements that are opened again, at most.
 const MAX_ACTIVE: usize = 6;
 
@@ -29,8 +29,9 @@ pub(crate) fn parse<'s>(source: &'s str, budget: &Budget<'_>) -> Result<Dom<'s>,
     // Spans have 31 bits; a page that is longer has been refused long before.
     let source = source.get(..OWNED as usize / 4).unwrap_or(source);
     let mut builder = Builder {
-        dom: Dom::new(source),
+        dom: Dom::new(source, budget)?,
         source,
+        budget,
         tokens: Tokenizer::new(source, budget),
         max_nodes: MAX_NODES.min(source.len() / 2 + 1024),
         stack: Vec::with_capacity(64),
@@ -61,6 +62,7 @@ struct Open {
 struct Builder<'s, 'b> {
     dom: Dom<'s>,
     source: &'s str,
+    budget: &'b Budget<'b>,
     tokens: Tokenizer<'s, 'b>,
     max_nodes: usize,
     stack: Vec<Open>,
@@ -89,7 +91,10 @@ impl Builder<'_, '_> {
     fn run(&mut self) -> Result<(), ExtractError> {
         loop {
             let foreign = self.top().foreign;
-            match self.tokens.next(foreign)? {
+            let begin = self.tokens.at();
+            let token = self.tokens.next(foreign)?;
+            self.dom.make_room((begin, self.tokens.at()), self.budget)?;
+            match token {
                 Token::Eof => return Ok(()),
                 _ if self.dom.len() >= self.max_nodes => return Ok(()),
                 Token::Text(range) => self.text(range, true),
@@ -276,6 +281,7 @@ impl Builder<'_, '_> {
             Tag::Plaintext => {
                 let id = self.insert(tag, key, name, false);
                 let range = self.tokens.rest();
+                self.dom.make_room(range, self.budget)?;
                 self.add_text(id, range, false);
             }
             Tag::Svg | Tag::Math => {
@@ -331,6 +337,7 @@ impl Builder<'_, '_> {
     /// The text of an element whose content is not markup.
     fn raw_content(&mut self, tag: Tag) -> Result<(), ExtractError> {
         let mut range = self.tokens.raw_text(tag.name())?;
+        self.dom.make_room(range, self.budget)?;
         let id = self.dom.len() as NodeId - 1;
         if tag == Tag::Textarea && self.source[range.0..range.1].starts_with('\n') {
             range.0 += 1;

@@ -5,7 +5,7 @@ use memchr::{memchr, memchr2, memmem};
 use crate::{ExtractError, budget::Budget};
 
 /// Attributes of one element, at most; the rest are ignored.
-const MAX_ATTRS: usize = 256;
+pub(super) const MAX_ATTRS: usize = 256;
 
 /// A range of the source in bytes.
 pub(super) type Range = (usize, usize);
@@ -39,6 +39,11 @@ pub(super) struct Tokenizer<'s, 'b> {
 impl<'s, 'b> Tokenizer<'s, 'b> {
     pub(super) fn new(source: &'s str, budget: &'b Budget<'b>) -> Self {
         Self { source, at: 0, budget, attrs: Vec::new(), ignore_escapes: false }
+    }
+
+    /// Where the last token ends.
+    pub(super) fn at(&self) -> usize {
+        self.at
     }
 
     /// The next token. `foreign` allows CDATA sections.

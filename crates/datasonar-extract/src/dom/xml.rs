@@ -18,13 +18,16 @@ const MAX_ATTRS: usize = 1_000_000;
 
 /// Reads XML.
 pub(crate) fn parse_xml<'s>(source: &'s str, budget: &Budget<'_>) -> Result<Dom<'s>, ExtractError> {
-    let mut dom = Dom::new(source);
+    let mut dom = Dom::new(source, budget)?;
     let mut tokens = Tokenizer::new(source, budget);
     let mut open: Vec<(NodeId, Range)> = vec![(BODY, (0, 0))];
     let mut flattened = 0usize;
     loop {
         let top = open.last().map_or(BODY, |(id, _)| *id);
-        match tokens.next(true)? {
+        let begin = tokens.at();
+        let token = tokens.next(true)?;
+        dom.make_room((begin, tokens.at()), budget)?;
+        match token {
             Token::Text(range) => add_text(&mut dom, top, range, true),
             Token::Verbatim(range) => add_text(&mut dom, top, range, false),
             Token::Start { name, self_closing } => {

@@ -3,20 +3,28 @@
 use serde_json::Value;
 use url::Url;
 
-use super::{Made, cleaned};
+use super::{Made, cleaned, escaped};
 use crate::{
     ExtractError, Metadata,
     budget::Budget,
     dates::iso_date,
     dom::{Dom, NodeId, Tag},
-    render::{escaped, escaped_value},
+    render::{push_escaped, push_value},
     text::clean,
 };
 
+/// Part of the version that a JSON feed has.
+pub(super) const JSON_FEED: &str = "jsonfeed.org/version/";
 /// Entries of a feed that are kept, at most.
 const MAX_ENTRIES: usize = 5000;
 /// Length of a title or a name, in bytes.
 const MAX_NAME: usize = 1024;
+/// Bytes of which a name is made.
+const NAME_BYTES: usize = 4 * MAX_NAME;
+/// Files that go with an entry, at most.
+const MAX_FILES: usize = 16;
+/// What an entry takes besides its content, at most, in bytes.
+const ENTRY_BYTES: usize = 512 + (4 + MAX_FILES) * MAX_NAME / 8;
 /// Length of an entry's content, in bytes.
 const MAX_CONTENT: usize = 4 * 1024 * 1024;
 
@@ -65,22 +73,36 @@ pub(super) fn of_xml(
 
 /// Reads a JSON feed, if the value is one.
 pub(super) fn of_json(value: &Value, url: &Url, budget: &Budget<'_>) -> Result<Option<Made>, ExtractError> {
-    let is_feed = value["version"].as_str().is_some_and(|version| version.contains("jsonfeed.org/version/"));
+    let is_feed = value["version"].as_str().is_some_and(|version| version.contains(JSON_FEED));
     let Some(items) = value["items"].as_array().filter(|_| is_feed) else { return Ok(None) };
     let text = |value: &Value, key: &str| clean(value.get(key)?.as_str()?, MAX_NAME);
     let author = |value: &Value| text(&value["authors"][0], "name").or_else(|| text(&value["author"], "name"));
     let entry = |item: &Value| {
-        let content = item["content_html"].as_str().map(str::to_owned);
-        let plain = || item["content_text"].as_str().map(super::text::paragraphs);
-        let summary = || item["summary"].as_str().map(escaped);
-        Entry {
+        budget.spend(1024)?;
+        let content = match (&item["content_html"], &item["content_text"], &item["summary"]) {
+            (Value::String(html), _, _) => {
+                budget.allocate(html.len())?;
+                html.clone()
+            }
+            (_, Value::String(text), _) => super::text::paragraphs(text, budget)?,
+            (_, _, Value::String(text)) => escaped(text, budget)?,
+            _ => String::new(),
+        };
+        budget.allocate(ENTRY_BYTES)?;
+        Ok::<_, ExtractError>(Entry {
             title: text(item, "title"),
             link: text(item, "url").or_else(|| text(item, "external_url")),
             author: author(item),
             date: text(item, "date_published").or_else(|| text(item, "date_modified")),
-            content: content.or_else(plain).or_else(summary).unwrap_or_default(),
-            files: item["attachments"].as_array().into_iter().flatten().filter_map(|file| text(file, "url")).collect(),
-        }
+            content,
+            files: item["attachments"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .take(MAX_FILES)
+                .filter_map(|file| text(file, "url"))
+                .collect(),
+        })
     };
     let feed = Feed {
         title: text(value, "title"),
@@ -90,13 +112,13 @@ pub(super) fn of_json(value: &Value, url: &Url, budget: &Budget<'_>) -> Result<O
         link: text(value, "home_page_url"),
         image: text(value, "icon").or_else(|| text(value, "favicon")),
         updated: None,
-        entries: items.iter().take(MAX_ENTRIES).map(entry).collect(),
+        entries: items.iter().take(MAX_ENTRIES).map(entry).collect::<Result<_, _>>()?,
     };
     made(feed, url, budget).map(Some)
 }
 
 fn rss(dom: &Dom<'_>, root: NodeId, channel: NodeId, budget: &Budget<'_>) -> Result<Feed, ExtractError> {
-    let text = |parent: NodeId, name: &str| child(dom, parent, name).and_then(|id| plain_of(&content_of(dom, id)));
+    let text = |parent: NodeId, name: &str| child(dom, parent, name).and_then(|id| plain_of(&name_of(dom, id)));
     let mut feed = Feed {
         title: text(channel, "title"),
         description: text(channel, "description"),
@@ -105,7 +127,7 @@ fn rss(dom: &Dom<'_>, root: NodeId, channel: NodeId, budget: &Budget<'_>) -> Res
             .or_else(|| text(channel, "author"))
             .or_else(|| text(channel, "managingEditor")),
         // Atom's links to the feed itself have no text.
-        link: texts(dom, channel, "link").into_iter().next(),
+        link: text_of(dom, channel, "link"),
         image: child(dom, channel, "image").and_then(|image| text(image, "url")),
         updated: text(channel, "lastBuildDate").or_else(|| text(channel, "pubDate")),
         entries: Vec::new(),
@@ -115,14 +137,15 @@ fn rss(dom: &Dom<'_>, root: NodeId, channel: NodeId, budget: &Budget<'_>) -> Res
     for item in items.take(MAX_ENTRIES) {
         budget.spend(1024)?;
         let id = child(dom, item, "guid").filter(|id| dom.attr(*id, "isPermaLink") != Some("false"));
-        let permalink = || id.and_then(|id| plain_of(&content_of(dom, id))).filter(|id| id.starts_with("http"));
+        let permalink = || id.and_then(|id| plain_of(&name_of(dom, id))).filter(|id| id.starts_with("http"));
         let content = child(dom, item, "encoded").or_else(|| child(dom, item, "description"));
+        budget.allocate(ENTRY_BYTES)?;
         feed.entries.push(Entry {
             title: text(item, "title"),
-            link: texts(dom, item, "link").into_iter().next().or_else(permalink),
+            link: text_of(dom, item, "link").or_else(permalink),
             author: text(item, "creator").or_else(|| text(item, "author")),
             date: text(item, "pubDate").or_else(|| text(item, "date")),
-            content: content.map(|id| content_of(dom, id)).unwrap_or_default(),
+            content: content.map(|id| content_of(dom, id, budget)).transpose()?.unwrap_or_default(),
             files: attributes(dom, item, "enclosure", "url"),
         });
     }
@@ -130,7 +153,7 @@ fn rss(dom: &Dom<'_>, root: NodeId, channel: NodeId, budget: &Budget<'_>) -> Res
 }
 
 fn atom(dom: &Dom<'_>, root: NodeId, url: &Url, budget: &Budget<'_>) -> Result<Feed, ExtractError> {
-    let text = |parent: NodeId, name: &str| child(dom, parent, name).and_then(|id| plain_of(&atom_content(dom, id)));
+    let text = |parent: NodeId, name: &str| child(dom, parent, name).and_then(|id| plain_of(&atom_name_of(dom, id)));
     let author = |parent: NodeId| child(dom, parent, "author").and_then(|author| text(author, "name"));
     let link = |parent: NodeId, wanted: &str| {
         let fits =
@@ -152,18 +175,24 @@ fn atom(dom: &Dom<'_>, root: NodeId, url: &Url, budget: &Budget<'_>) -> Result<F
     for entry in dom.children(root).filter(|id| local(dom.name(*id)) == "entry").take(MAX_ENTRIES) {
         budget.spend(1024)?;
         let content = child(dom, entry, "content").or_else(|| child(dom, entry, "summary"));
-        let content = content.map(|id| atom_content(dom, id)).filter(|content| !content.trim().is_empty());
+        let content = content.map(|id| atom_content(dom, id, budget)).transpose()?;
+        let content = content.filter(|content| !content.trim().is_empty());
         // A video's description stands in a group of its own.
         let described = || {
             let group = child(dom, entry, "group").unwrap_or(entry);
-            child(dom, group, "description").map(|id| super::text::paragraphs(&dom.text_content(id, MAX_CONTENT)))
+            child(dom, group, "description").map(|id| paragraphs_of(dom, id, budget)).transpose()
         };
+        let content = match content {
+            Some(content) => content,
+            None => described()?.unwrap_or_default(),
+        };
+        budget.allocate(ENTRY_BYTES)?;
         feed.entries.push(Entry {
             title: text(entry, "title"),
             link: link(entry, "alternate"),
             author: author(entry),
             date: text(entry, "published").or_else(|| text(entry, "issued")).or_else(|| text(entry, "updated")),
-            content: content.or_else(described).unwrap_or_default(),
+            content,
             files: link(entry, "enclosure").into_iter().collect(),
         });
     }
@@ -181,64 +210,121 @@ fn child(dom: &Dom<'_>, parent: NodeId, name: &str) -> Option<NodeId> {
     named().find(|id| dom.name(*id) == name).or_else(|| named().next())
 }
 
-fn texts(dom: &Dom<'_>, parent: NodeId, name: &str) -> Vec<String> {
-    let named = dom.children(parent).filter(|id| local(dom.name(*id)) == name);
-    named.filter_map(|id| clean(&dom.text_content(id, MAX_NAME), MAX_NAME)).collect()
+fn text_of(dom: &Dom<'_>, parent: NodeId, name: &str) -> Option<String> {
+    let mut named = dom.children(parent).filter(|id| local(dom.name(*id)) == name);
+    named.find_map(|id| clean(&dom.text_content(id, MAX_NAME), MAX_NAME))
 }
 
 fn attributes(dom: &Dom<'_>, parent: NodeId, name: &str, attribute: &str) -> Vec<String> {
     let named = dom.children(parent).filter(|id| local(dom.name(*id)) == name);
-    named.filter_map(|id| clean(dom.attr(id, attribute)?, MAX_NAME)).take(16).collect()
+    named.filter_map(|id| clean(dom.attr(id, attribute)?, MAX_NAME)).take(MAX_FILES).collect()
 }
 
 /// What an element of RSS holds: HTML, escaped or not.
-fn content_of(dom: &Dom<'_>, id: NodeId) -> String {
+fn content_of(dom: &Dom<'_>, id: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
     if dom.children(id).any(|child| dom.is_element(child)) {
-        inner_markup(dom, id)
+        inner_markup(dom, id, MAX_CONTENT, budget)
     } else {
-        dom.text_content(id, MAX_CONTENT)
+        text_below(dom, id, budget)
     }
 }
 
 /// What an element of Atom holds, by its type, as HTML.
-fn atom_content(dom: &Dom<'_>, id: NodeId) -> String {
+fn atom_content(dom: &Dom<'_>, id: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
     match dom.attr(id, "type").unwrap_or("text") {
-        "xhtml" | "application/xhtml+xml" => inner_markup(dom, id),
-        "html" | "text/html" => dom.text_content(id, MAX_CONTENT),
-        _ if dom.children(id).any(|child| dom.is_element(child)) => inner_markup(dom, id),
-        _ => super::text::paragraphs(&dom.text_content(id, MAX_CONTENT)),
+        "xhtml" | "application/xhtml+xml" => inner_markup(dom, id, MAX_CONTENT, budget),
+        "html" | "text/html" => text_below(dom, id, budget),
+        _ if dom.children(id).any(|child| dom.is_element(child)) => inner_markup(dom, id, MAX_CONTENT, budget),
+        _ => paragraphs_of(dom, id, budget),
     }
 }
 
-/// What is below an element as markup, prefixes left out.
-fn inner_markup(dom: &Dom<'_>, root: NodeId) -> String {
+/// The beginning of what an element of RSS holds, for a name.
+fn name_of(dom: &Dom<'_>, id: NodeId) -> String {
+    if dom.children(id).any(|child| dom.is_element(child)) {
+        let never = || false;
+        inner_markup(dom, id, NAME_BYTES, &Budget::new(&never)).unwrap_or_default()
+    } else {
+        dom.text_content(id, NAME_BYTES)
+    }
+}
+
+/// Likewise of Atom.
+fn atom_name_of(dom: &Dom<'_>, id: NodeId) -> String {
+    match dom.attr(id, "type").unwrap_or("text") {
+        "xhtml" | "application/xhtml+xml" | "html" | "text/html" => name_of(dom, id),
+        _ if dom.children(id).any(|child| dom.is_element(child)) => name_of(dom, id),
+        _ => {
+            let never = || false;
+            super::text::paragraphs(&dom.text_content(id, NAME_BYTES), &Budget::new(&never)).unwrap_or_default()
+        }
+    }
+}
+
+/// The text below an element, its memory counted.
+fn text_below(dom: &Dom<'_>, id: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
+    let mut text = String::new();
+    for id in dom.descendants(id) {
+        if text.len() >= MAX_CONTENT {
+            break;
+        }
+        let own = dom.text(id);
+        budget.spend(own.len())?;
+        budget.push(&mut text, &own[..own.floor_char_boundary(MAX_CONTENT)])?;
+    }
+    Ok(text)
+}
+
+/// The text below an element as paragraphs.
+fn paragraphs_of(dom: &Dom<'_>, id: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
+    let text = text_below(dom, id, budget)?;
+    let paragraphs = super::text::paragraphs(&text, budget)?;
+    budget.free(text.capacity());
+    Ok(paragraphs)
+}
+
+/// What is below an element as markup, prefixes left out; not much more than `max` bytes of it.
+fn inner_markup(dom: &Dom<'_>, root: NodeId, max: usize, budget: &Budget<'_>) -> Result<String, ExtractError> {
     let mut out = String::new();
     let mut open: Vec<NodeId> = Vec::new();
     for id in dom.descendants(root).skip(1) {
-        if out.len() > MAX_CONTENT {
+        budget.spend(64)?;
+        if out.len() > max {
             break;
         }
         while let Some(last) = open.last().filter(|last| dom.node(id).parent != **last) {
-            out.push_str(&format!("</{}>", local(dom.name(*last))));
+            end_tag(dom, *last, &mut out, budget)?;
             open.pop();
         }
         if dom.tag(id) == Tag::Text {
-            out.push_str(&escaped(dom.text(id)));
+            let text = dom.text(id);
+            push_escaped(&text[..text.floor_char_boundary(max)], &mut out, budget)?;
             continue;
         }
-        out.push_str(&format!("<{}", local(dom.name(id))));
+        budget.push(&mut out, "<")?;
+        budget.push(&mut out, local(dom.name(id)))?;
         for (name, value) in dom.attrs(id).filter(|(name, _)| !name.contains(':')) {
-            out.push_str(&format!(" {name}=\"{}\"", escaped_value(value)));
+            budget.push(&mut out, " ")?;
+            budget.push(&mut out, name)?;
+            budget.push(&mut out, "=\"")?;
+            push_value(value, &mut out, budget)?;
+            budget.push(&mut out, "\"")?;
         }
-        out.push('>');
+        budget.push(&mut out, ">")?;
         if dom.node(id).first != crate::dom::NONE || !Tag::from_name(local(dom.name(id))).is_void() {
             open.push(id);
         }
     }
     while let Some(last) = open.pop() {
-        out.push_str(&format!("</{}>", local(dom.name(last))));
+        end_tag(dom, last, &mut out, budget)?;
     }
-    out
+    Ok(out)
+}
+
+fn end_tag(dom: &Dom<'_>, id: NodeId, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    budget.push(out, "</")?;
+    budget.push(out, local(dom.name(id)))?;
+    budget.push(out, ">")
 }
 
 /// The text of what may be HTML.
@@ -258,39 +344,43 @@ fn made(feed: Feed, url: &Url, budget: &Budget<'_>) -> Result<Made, ExtractError
     let site = feed.link.as_deref().and_then(absolute);
     let mut out = String::new();
     if let Some(title) = &feed.title {
-        out.push_str(&format!("<h1>{}</h1>\n", escaped(title)));
+        element("h1", title, &mut out, budget)?;
     }
     if let Some(description) = &feed.description {
-        out.push_str(&format!("<p>{}</p>\n", escaped(description)));
+        element("p", description, &mut out, budget)?;
     }
     for entry in &feed.entries {
         budget.spend(entry.content.len() + 1024)?;
         let link = entry.link.as_deref().and_then(absolute);
         let title = entry.title.as_deref().or(link.as_ref().map(Url::as_str));
-        out.push_str("<article>\n");
+        budget.push(&mut out, "<article>\n")?;
         match (title, &link) {
             (Some(title), Some(link)) => {
-                out.push_str(&format!(
-                    "<h2><a href=\"{}\">{}</a></h2>\n",
-                    escaped_value(link.as_str()),
-                    escaped(title)
-                ));
+                budget.push(&mut out, "<h2>")?;
+                linked(link, title, &mut out, budget)?;
+                budget.push(&mut out, "</h2>\n")?;
             }
-            (Some(title), None) => out.push_str(&format!("<h2>{}</h2>\n", escaped(title))),
-            (None, _) => out.push_str("<hr>\n"),
+            (Some(title), None) => element("h2", title, &mut out, budget)?,
+            (None, _) => budget.push(&mut out, "<hr>\n")?,
         }
         let date = entry.date.as_deref().map(|date| iso_date(date).unwrap_or_else(|| date.to_owned()));
-        let byline: Vec<String> = [&entry.author, &date].into_iter().flatten().map(|part| escaped(part)).collect();
+        let byline: Vec<&str> = [&entry.author, &date].into_iter().flatten().map(String::as_str).collect();
         if !byline.is_empty() {
-            out.push_str(&format!("<p>{}</p>\n", byline.join(" · ")));
+            element("p", &byline.join(" · "), &mut out, budget)?;
         }
         let base = link.as_ref().or(site.as_ref()).unwrap_or(url);
-        out.push_str(&cleaned(&entry.content, base, budget)?);
+        let scope = budget.scope();
+        let content = cleaned(&entry.content, base, budget)?;
+        let before = out.capacity();
+        budget.push(&mut out, &content)?;
+        let grown = out.capacity() - before;
+        scope.keep(grown);
         for file in entry.files.iter().filter_map(|file| absolute(file)) {
-            let file = escaped_value(file.as_str());
-            out.push_str(&format!("<p><a href=\"{file}\">{file}</a></p>\n"));
+            budget.push(&mut out, "<p>")?;
+            linked(&file, file.as_str(), &mut out, budget)?;
+            budget.push(&mut out, "</p>\n")?;
         }
-        out.push_str("</article>\n");
+        budget.push(&mut out, "</article>\n")?;
     }
     let metadata = Metadata {
         title: feed.title,
@@ -303,4 +393,18 @@ fn made(feed: Feed, url: &Url, budget: &Budget<'_>) -> Result<Made, ExtractError
         ..Metadata::default()
     };
     Ok(Made { markup: out, metadata })
+}
+
+fn element(name: &str, text: &str, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    budget.push(out, &format!("<{name}>"))?;
+    push_escaped(text, out, budget)?;
+    budget.push(out, &format!("</{name}>\n"))
+}
+
+fn linked(url: &Url, text: &str, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    budget.push(out, "<a href=\"")?;
+    push_value(url.as_str(), out, budget)?;
+    budget.push(out, "\">")?;
+    push_escaped(text, out, budget)?;
+    budget.push(out, "</a>")
 }

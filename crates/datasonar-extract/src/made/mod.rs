@@ -11,9 +11,9 @@ mod text;
 mod xml;
 
 pub(crate) use delimited::table;
-pub(crate) use json::json;
+pub(crate) use json::{json, write_json};
 pub(crate) use markdown::markdown;
-pub(crate) use text::{code, linked, plain};
+pub(crate) use text::{code, plain, push_linked};
 pub(crate) use xml::xml;
 
 use url::Url;
@@ -24,7 +24,7 @@ use crate::{
     content::{self, Shown},
     dom,
     links::Base,
-    render::{self, Page},
+    render::{self, Page, push_escaped},
 };
 
 /// What stands for a document.
@@ -36,12 +36,22 @@ pub(crate) struct Made {
 /// What can be seen of foreign HTML, well-formed and with absolute addresses, so that it can stand within other markup.
 fn cleaned(html: &str, url: &Url, budget: &Budget<'_>) -> Result<String, ExtractError> {
     if !html.contains(['<', '&']) {
-        return Ok(render::escaped(html));
+        return escaped(html, budget);
     }
-    let text = crate::charset::normalize(html);
+    let scope = budget.scope();
+    let text = crate::charset::normalize(html, budget)?;
     let dom = dom::parse(&text, budget)?;
     let base = Base::of(&dom, url);
     let selection = content::seen(&dom, Shown::Yes, budget)?;
     let page = Page { dom: &dom, selection: &selection, base: &base };
-    render::html(&page, None, budget)
+    let cleaned = render::html(&page, None, budget)?;
+    scope.keep(cleaned.capacity());
+    Ok(cleaned)
+}
+
+/// Text as HTML shows it.
+fn escaped(text: &str, budget: &Budget<'_>) -> Result<String, ExtractError> {
+    let mut out = String::new();
+    push_escaped(text, &mut out, budget)?;
+    Ok(out)
 }

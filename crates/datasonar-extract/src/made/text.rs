@@ -1,6 +1,10 @@
 //! Text without markup: paragraphs where it flows, a block where its layout means something.
 
-use crate::{Metadata, render::escaped, render::escaped_value};
+use crate::{
+    ExtractError, Metadata,
+    budget::Budget,
+    render::{push_escaped, push_value},
+};
 
 use super::Made;
 
@@ -8,22 +12,31 @@ use super::Made;
 const FULL_LINE: usize = 50;
 
 /// Plain text as markup.
-pub(crate) fn plain(source: &str) -> Made {
-    Made { markup: paragraphs(source), metadata: Metadata::default() }
+pub(crate) fn plain(source: &str, budget: &Budget<'_>) -> Result<Made, ExtractError> {
+    Ok(Made { markup: paragraphs(source, budget)?, metadata: Metadata::default() })
 }
 
 /// Text of a programming language, or of a format that people read as it is.
-pub(crate) fn code(source: &str, language: &str) -> Made {
-    let markup = format!("<pre><code class=\"language-{language}\">\n{}</code></pre>", escaped(source));
-    Made { markup, metadata: Metadata::default() }
+pub(crate) fn code(source: &str, language: &str, budget: &Budget<'_>) -> Result<Made, ExtractError> {
+    let mut markup = String::new();
+    budget.reserve_text(&mut markup, source.len() + source.len() / 16 + 128)?;
+    markup.push_str("<pre><code class=\"language-");
+    markup.push_str(language);
+    markup.push_str("\">\n");
+    push_escaped(source, &mut markup, budget)?;
+    budget.push(&mut markup, "</code></pre>")?;
+    Ok(Made { markup, metadata: Metadata::default() })
 }
 
 /// Text as paragraphs. What is laid out by spaces stays as it is.
-pub(super) fn paragraphs(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 4);
+pub(super) fn paragraphs(text: &str, budget: &Budget<'_>) -> Result<String, ExtractError> {
+    let mut out = String::new();
+    budget.reserve_text(&mut out, text.len() + text.len() / 16)?;
     let mut block: Vec<&str> = Vec::new();
     let mut laid_out: Vec<&str> = Vec::new();
     for line in text.lines().chain(std::iter::once("")) {
+        budget.spend(line.len())?;
+        budget.reserve(&mut block, 1)?;
         if !line.trim().is_empty() {
             block.push(line);
             continue;
@@ -33,18 +46,20 @@ pub(super) fn paragraphs(text: &str) -> String {
         }
         // Blocks that are laid out, one after the other, are one.
         if is_laid_out(&block) {
+            budget.reserve(&mut laid_out, block.len() + 1)?;
             if !laid_out.is_empty() {
                 laid_out.push("");
             }
             laid_out.append(&mut block);
             continue;
         }
-        write_laid_out(&mut laid_out, &mut out);
-        write_paragraph(&block, &mut out);
+        write_laid_out(&mut laid_out, &mut out, budget)?;
+        write_paragraph(&block, &mut out, budget)?;
         block.clear();
     }
-    write_laid_out(&mut laid_out, &mut out);
-    out
+    write_laid_out(&mut laid_out, &mut out, budget)?;
+    budget.free((block.capacity() + laid_out.capacity()) * size_of::<&str>());
+    Ok(out)
 }
 
 fn is_laid_out(block: &[&str]) -> bool {
@@ -57,31 +72,39 @@ fn is_laid_out(block: &[&str]) -> bool {
     odd * 2 > block.len() || block.len() > 2 && odd * 4 > block.len()
 }
 
-fn write_laid_out(lines: &mut Vec<&str>, out: &mut String) {
-    if !lines.is_empty() {
-        out.push_str(&format!("<pre>\n{}</pre>\n", escaped(&lines.join("\n"))));
-        lines.clear();
+fn write_laid_out(lines: &mut Vec<&str>, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    if lines.is_empty() {
+        return Ok(());
     }
-}
-
-fn write_paragraph(lines: &[&str], out: &mut String) {
-    let full = lines.iter().rev().skip(1).filter(|line| line.len() > FULL_LINE).count();
-    let flows = full * 2 > lines.len().saturating_sub(1);
-    out.push_str("<p>");
+    budget.push(out, "<pre>\n")?;
     for (at, line) in lines.iter().enumerate() {
         if at > 0 {
-            out.push_str(if flows { " " } else { "<br>\n" });
+            budget.push(out, "\n")?;
         }
-        out.push_str(&linked(line));
+        push_escaped(line, out, budget)?;
     }
-    out.push_str("</p>\n");
+    lines.clear();
+    budget.push(out, "</pre>\n")
 }
 
-/// Text as HTML, its addresses links.
-pub(crate) fn linked(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
+fn write_paragraph(lines: &[&str], out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    let full = lines.iter().rev().skip(1).filter(|line| line.len() > FULL_LINE).count();
+    let flows = full * 2 > lines.len().saturating_sub(1);
+    budget.push(out, "<p>")?;
+    for (at, line) in lines.iter().enumerate() {
+        if at > 0 {
+            budget.push(out, if flows { " " } else { "<br>\n" })?;
+        }
+        push_linked(line, out, budget)?;
+    }
+    budget.push(out, "</p>\n")
+}
+
+/// Appends text as HTML, its addresses links.
+pub(crate) fn push_linked(text: &str, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
     let mut rest = text;
     while let Some(at) = next_address(rest) {
+        budget.spend(at)?;
         let tail = &rest[at..];
         let is_end =
             |next: char| next.is_whitespace() || matches!(next, '<' | '>' | '"' | '`' | '\u{ff08}' | '\u{3002}');
@@ -90,21 +113,24 @@ pub(crate) fn linked(text: &str) -> String {
         if address.ends_with(')') && !address.contains('(') {
             address = address.trim_end_matches([')', '.', ',', ';', ':', '!', '?']);
         }
-        out.push_str(&escaped(&rest[..at]));
+        push_escaped(&rest[..at], out, budget)?;
         if address.len() > 10 && address.len() <= 2048 {
-            out.push_str(&format!("<a href=\"{}\">{}</a>", escaped_value(address), escaped(address)));
+            budget.push(out, "<a href=\"")?;
+            push_value(address, out, budget)?;
+            budget.push(out, "\">")?;
+            push_escaped(address, out, budget)?;
+            budget.push(out, "</a>")?;
         } else {
-            out.push_str(&escaped(address));
+            push_escaped(address, out, budget)?;
         }
         rest = &tail[address.len()..];
         if address.is_empty() {
             let step = tail.chars().next().map_or(0, char::len_utf8);
-            out.push_str(&escaped(&tail[..step]));
+            push_escaped(&tail[..step], out, budget)?;
             rest = &tail[step..];
         }
     }
-    out.push_str(&escaped(rest));
-    out
+    push_escaped(rest, out, budget)
 }
 
 /// Where the next address begins.
@@ -131,12 +157,15 @@ mod tests {
             "A heading\nof two lines\n\nname    size\nsmall   2\n\n  and so\n  on\n\nEnd, see https://e.org/x(y).";
         let expected = "<p>A heading<br>\nof two lines</p>\n<pre>\nname    size\nsmall   2\n\n  and so\n  on</pre>\n\
             <p>End, see <a href=\"https://e.org/x(y)\">https://e.org/x(y)</a>.</p>\n";
-        assert_eq!(paragraphs(text), expected);
+        let budget = Budget::new(&|| false);
+        assert_eq!(paragraphs(text, &budget).unwrap(), expected);
     }
 
     #[test]
     fn full_lines_flow() {
         let line = "These words fill a line of some sixty characters, and go on";
-        assert_eq!(paragraphs(&format!("{line}\n{line}\nhere")), format!("<p>{line} {line} here</p>\n"));
+        let budget = Budget::new(&|| false);
+        let text = format!("{line}\n{line}\nhere");
+        assert_eq!(paragraphs(&text, &budget).unwrap(), format!("<p>{line} {line} here</p>\n"));
     }
 }

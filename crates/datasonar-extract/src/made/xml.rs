@@ -7,7 +7,7 @@ use crate::{
     ExtractError, Metadata,
     budget::Budget,
     dom::{self, BODY, Dom, NodeId, Tag},
-    render::{escaped, escaped_value},
+    render::{push_escaped, push_value},
     text::{clean, collapse},
 };
 
@@ -20,11 +20,13 @@ const MAX_LOOK: usize = 2000;
 
 /// XML as markup.
 pub(crate) fn xml(source: &str, url: &Url, budget: &Budget<'_>) -> Result<Made, ExtractError> {
+    let scope = budget.scope();
     let dom = dom::parse_xml(source, budget)?;
     let Some(root) = dom.children(BODY).find(|id| dom.is_element(*id)) else {
-        return Ok(Made { markup: super::text::paragraphs(source), metadata: Metadata::default() });
+        return Ok(Made { markup: super::text::paragraphs(source, budget)?, metadata: Metadata::default() });
     };
     if let Some(feed) = feeds::of_xml(&dom, root, url, budget)? {
+        scope.keep(feed.markup.capacity());
         return Ok(feed);
     }
     let title = title_of(&dom, root);
@@ -35,6 +37,7 @@ pub(crate) fn xml(source: &str, url: &Url, budget: &Budget<'_>) -> Result<Made, 
     } else {
         data(&dom, root, budget)?
     };
+    scope.keep(markup.capacity());
     Ok(Made { markup, metadata: Metadata { title, ..Metadata::default() } })
 }
 
@@ -53,15 +56,19 @@ fn sitemap(dom: &Dom<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, E
             clean(&dom.text_content(found, 4096), 4096)
         };
         if let Some(address) = text("loc") {
-            let changed = text("lastmod").map(|date| format!(" · {}", escaped(&date))).unwrap_or_default();
-            out.push_str(&format!(
-                "<li><a href=\"{}\">{}</a>{changed}</li>\n",
-                escaped_value(&address),
-                escaped(&address)
-            ));
+            budget.push(&mut out, "<li><a href=\"")?;
+            push_value(&address, &mut out, budget)?;
+            budget.push(&mut out, "\">")?;
+            push_escaped(&address, &mut out, budget)?;
+            budget.push(&mut out, "</a>")?;
+            if let Some(date) = text("lastmod") {
+                budget.push(&mut out, " · ")?;
+                push_escaped(&date, &mut out, budget)?;
+            }
+            budget.push(&mut out, "</li>\n")?;
         }
     }
-    out.push_str("</ul>\n");
+    budget.push(&mut out, "</ul>\n")?;
     Ok(out)
 }
 
@@ -85,31 +92,37 @@ fn document(dom: &Dom<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, 
     let mut text = String::new();
     let mut heads = false;
     let mut flush = |text: &mut String, heads: bool| {
+        budget.allocate(text.len())?;
         let whole = collapse(text);
         if !whole.is_empty() {
-            let name = if heads { "h2" } else { "p" };
-            out.push_str(&format!("<{name}>{}</{name}>\n", escaped(&whole)));
+            let (begin, end) = if heads { ("<h2>", "</h2>\n") } else { ("<p>", "</p>\n") };
+            budget.push(&mut out, begin)?;
+            push_escaped(&whole, &mut out, budget)?;
+            budget.push(&mut out, end)?;
         }
+        budget.free(text.len());
         text.clear();
+        Ok::<_, ExtractError>(())
     };
     let mut next = Some(root);
     while let Some(id) = next {
         budget.spend(dom.text(id).len() + 64)?;
         if dom.tag(id) == Tag::Text {
+            budget.reserve_text(&mut text, dom.text(id).len())?;
             text.push_str(dom.text(id));
         } else if !is_inline(dom, id) {
-            flush(&mut text, heads);
+            flush(&mut text, heads)?;
             let name = local(dom.name(id)).to_ascii_lowercase();
             heads = matches!(name.as_str(), "title" | "article-title" | "head" | "heading" | "h1" | "h2");
         }
         let is_leaf = dom.node(id).first == dom::NONE;
         next = dom.following(root, id, false);
         if is_leaf && next.is_some_and(|next| dom.node(next).parent != dom.node(id).parent && !is_inline(dom, next)) {
-            flush(&mut text, heads);
+            flush(&mut text, heads)?;
             heads = false;
         }
     }
-    flush(&mut text, heads);
+    flush(&mut text, heads)?;
     Ok(out)
 }
 
@@ -122,22 +135,28 @@ fn data(dom: &Dom<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, Extr
         budget.spend(256)?;
         let has_elements = dom.children(id).any(|child| dom.is_element(child));
         if dom.is_element(id) {
-            out.push_str(&format!("<li>{}", escaped(dom.name(id))));
-            let attrs: Vec<String> =
-                dom.attrs(id).take(MAX_ATTRS).map(|(name, value)| format!("{name}={value}")).collect();
-            if !attrs.is_empty() {
-                out.push_str(&format!(" ({})", escaped(&attrs.join(", "))));
+            budget.push(&mut out, "<li>")?;
+            push_escaped(dom.name(id), &mut out, budget)?;
+            for (at, (name, value)) in dom.attrs(id).take(MAX_ATTRS).enumerate() {
+                budget.push(&mut out, if at == 0 { " (" } else { ", " })?;
+                push_escaped(name, &mut out, budget)?;
+                budget.push(&mut out, "=")?;
+                push_escaped(value, &mut out, budget)?;
+            }
+            if dom.attrs(id).next().is_some() {
+                budget.push(&mut out, ")")?;
             }
             if has_elements {
-                out.push_str(if open.len() < MAX_LISTS { "<ul>\n" } else { "</li>\n" });
+                budget.push(&mut out, if open.len() < MAX_LISTS { "<ul>\n" } else { "</li>\n" })?;
                 open.push(id);
             } else {
                 let value = collapse(&dom.text_content(id, 1024 * 1024));
                 budget.spend(value.len())?;
                 if !value.is_empty() {
-                    out.push_str(&format!(": {}", escaped(&value)));
+                    budget.push(&mut out, ": ")?;
+                    push_escaped(&value, &mut out, budget)?;
                 }
-                out.push_str("</li>\n");
+                budget.push(&mut out, "</li>\n")?;
             }
         }
         next = dom.following(root, id, !has_elements);
@@ -145,10 +164,10 @@ fn data(dom: &Dom<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, Extr
         while open.last().is_some_and(|last| *last != parent) {
             open.pop();
             if open.len() < MAX_LISTS {
-                out.push_str("</ul></li>\n");
+                budget.push(&mut out, "</ul></li>\n")?;
             }
         }
     }
-    out.push_str("</ul>\n");
+    budget.push(&mut out, "</ul>\n")?;
     Ok(out)
 }

@@ -156,9 +156,13 @@ impl Features {
 
     /// Looks at the segments, up to [`MAX_ROWS`] of them.
     pub(super) fn of(dom: &Dom<'_>, segments: &Segments, budget: &Budget<'_>) -> Result<Self, ExtractError> {
+        let count = segments.list.len();
+        budget.allocate((count + 1) * 5 * size_of::<u32>())?;
         let sums = Sums::of(segments);
         let rows = segments.list.len().min(MAX_ROWS);
         let (inherited, groups) = inherit(dom, segments, &sums, budget)?;
+        // Rows, what goes with each, and which texts were seen.
+        budget.allocate(rows * (NAMES.len() + LEVELS + 3 + 8) * size_of::<f32>() + count * size_of::<u32>())?;
         let mut look = Look {
             dom,
             segments,
@@ -198,6 +202,7 @@ fn inherit(
     sums: &Sums,
     budget: &Budget<'_>,
 ) -> Result<(Vec<Inherited>, Vec<Group>), ExtractError> {
+    budget.allocate(segments.elements.len() * size_of::<Inherited>())?;
     let mut inherited: Vec<Inherited> = Vec::with_capacity(segments.elements.len());
     let mut groups: Vec<Group> = Vec::new();
     let mut by_kind: HashMap<u64, u32, Plain> = HashMap::default();
@@ -205,6 +210,8 @@ fn inherit(
         budget.spend(512)?;
         let kind = kind_of(dom, element.id);
         let key = u64::from(element.parent) << 32 | u64::from(kind);
+        budget.reserve_entry(&mut by_kind)?;
+        budget.reserve(&mut groups, 1)?;
         let group = *by_kind.entry(key).or_insert_with(|| {
             groups.push(Group::default());
             groups.len() as u32 - 1
@@ -212,8 +219,8 @@ fn inherit(
         if element.end > element.begin {
             let of_group = &mut groups[group as usize];
             of_group.count += 1;
-            of_group.chars += sums.chars(element.begin, element.end);
-            of_group.linked += sums.linked(element.begin, element.end);
+            of_group.chars = of_group.chars.saturating_add(sums.chars(element.begin, element.end));
+            of_group.linked = of_group.linked.saturating_add(sums.linked(element.begin, element.end));
         }
         inherited.push(Inherited { kind, group, ..Inherited::default() });
     }
@@ -306,6 +313,7 @@ impl Look<'_> {
             for (kins, key) in
                 [(&mut self.by_path, path), (&mut self.by_kind, kind), (&mut self.by_text, segment.shape.hash)]
             {
+                budget.reserve_entry(kins)?;
                 let kin = kins.entry(key).or_default();
                 kin.count += 1;
                 kin.chars += segment.shape.chars;

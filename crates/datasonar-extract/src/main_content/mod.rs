@@ -52,11 +52,14 @@ pub(crate) fn narrow(
     selection: &mut Selection,
     budget: &Budget<'_>,
 ) -> Result<(), ExtractError> {
+    let _scope = budget.scope();
     drop_permalinks(dom, selection, budget)?;
     let words = words_of(dom, structured, budget)?;
     let segments = Segments::of(dom, selection, &words, budget)?;
     let features = Features::of(dom, &segments, budget)?;
     let types = page::types(&page::look(dom, url, structured, &segments, budget)?);
+    // Scores, choices and sums over them.
+    budget.allocate(segments.list.len() * 32 + segments.elements.len() * 8)?;
     let scores = scores::scores(&segments, &features, &types, budget)?;
     settle(dom, &segments, &features, &types, scores, selection, budget)
 }
@@ -102,12 +105,12 @@ fn words_of(dom: &Dom<'_>, structured: &StructuredData, budget: &Budget<'_>) -> 
     for id in dom.descendants(HEAD) {
         budget.spend(64)?;
         match dom.tag(id) {
-            Tag::Title => words.add(&dom.text_content(id, 4096), IN_TITLE),
+            Tag::Title => words.add(&dom.text_content(id, 4096), IN_TITLE, budget)?,
             Tag::Meta => {
                 let content = dom.attr(id, "content").unwrap_or_default();
                 match dom.attr(id, "name").or_else(|| dom.attr(id, "property")) {
-                    Some("og:title") => words.add(content, IN_TITLE),
-                    Some("description" | "og:description") => words.add(content, IN_DESCRIPTION),
+                    Some("og:title") => words.add(content, IN_TITLE, budget)?,
+                    Some("description" | "og:description") => words.add(content, IN_DESCRIPTION, budget)?,
                     _ => {}
                 }
             }
@@ -118,7 +121,7 @@ fn words_of(dom: &Dom<'_>, structured: &StructuredData, budget: &Budget<'_>) -> 
         for key in ["description", "articleBody", "text", "name", "headline", "reviewBody"] {
             if let Some(Value::String(text)) = object.get(key) {
                 budget.spend(text.len() * 4)?;
-                words.add(text, IN_DATA);
+                words.add(text, IN_DATA, budget)?;
             }
         }
     }

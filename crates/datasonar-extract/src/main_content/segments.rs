@@ -83,6 +83,7 @@ impl Segments {
         words: &PageWords,
         budget: &Budget<'_>,
     ) -> Result<Self, ExtractError> {
+        budget.allocate(dom.len() * size_of::<u32>())?;
         let mut cut = Cut {
             dom,
             words,
@@ -93,6 +94,8 @@ impl Segments {
         let mut id = BODY;
         loop {
             budget.spend(dom.text(id).len() * 4)?;
+            budget.reserve(&mut cut.segments.elements, 1)?;
+            budget.reserve(&mut cut.segments.list, 1)?;
             let descend = !selection.is_removed(id) && cut.enter(id);
             let first = dom.node(id).first;
             if descend && first != NONE {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::lexicon::{self, Hash, Lexicon};
+use crate::{ExtractError, budget::Budget};
 
 /// Words of a segment that are looked up, at most.
 pub(super) const MAX_LOOKED_UP: u32 = 24;
@@ -20,11 +21,13 @@ pub(super) const IN_DATA: u8 = 4;
 
 impl PageWords {
     /// Adds the words of a text, up to 2,000 of them.
-    pub(super) fn add(&mut self, text: &str, place: u8) {
+    pub(super) fn add(&mut self, text: &str, place: u8, budget: &Budget<'_>) -> Result<(), ExtractError> {
         let words = text.split(|next: char| !next.is_alphanumeric() && next != '_').filter(|word| !word.is_empty());
         for word in words.take(2000) {
+            budget.reserve_entry(&mut self.0)?;
             *self.0.entry(Hash::of(word).value()).or_default() |= place;
         }
+        Ok(())
     }
 
     fn places(&self, word: u32) -> u8 {

@@ -138,6 +138,7 @@ pub(super) fn notes(
             if let Some(held) = scores.get_mut(element.begin as usize..element.end as usize) {
                 held.iter_mut().for_each(|own| *own = own.max(score));
             }
+            budget.reserve_entry(&mut calls)?;
             let best = calls.entry(name).or_default();
             *best = best.max(score);
         }

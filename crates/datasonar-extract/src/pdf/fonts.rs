@@ -64,9 +64,11 @@ impl Font {
         }
         let map = font.get_deref(b"ToUnicode", document).and_then(Object::as_stream);
         if let Ok(map) = map
-            && let Ok(bytes) = map.get_plain_content_with_limit(MAX_STREAM_BYTES / 4)
+            && let Ok(bytes) = map.get_plain_content_with_limit((MAX_STREAM_BYTES / 4).min(budget.left() / 4))
         {
+            budget.allocate(bytes.capacity() * 2)?;
             read.add_meanings(&bytes, budget)?;
+            budget.free(bytes.capacity() * 2);
         }
         Ok(read)
     }
@@ -91,7 +93,7 @@ impl Font {
             budget.spend(64)?;
             let text = if is_dingbats { None } else { in_encoding(base, code, document) };
             if let Some(text) = text {
-                self.meaning.insert(u32::from(code), text);
+                self.means(u32::from(code), text, budget)?;
             }
         }
         if let Some(Object::Dictionary(encoding)) = encoding
@@ -104,7 +106,7 @@ impl Font {
                     Object::Integer(next) => code = u32::try_from(*next).unwrap_or(0),
                     Object::Name(name) => {
                         if let Some(text) = glyph(name, document) {
-                            self.meaning.insert(code, text);
+                            self.means(code, text, budget)?;
                         }
                         code = code.saturating_add(1);
                     }
@@ -121,6 +123,7 @@ impl Font {
         if let Some(widths) = array_of(font, b"Widths", document) {
             for (code, width) in (first..).zip(widths.iter().take(256)) {
                 if let Some(width) = number(width, document) {
+                    budget.reserve_entry(&mut self.widths)?;
                     self.widths.insert(code, width * scale);
                 }
             }
@@ -150,6 +153,7 @@ impl Font {
                 Ok((_, Object::Array(list))) => {
                     for (code, width) in (first..).zip(list.iter().take(MAX_ENTRIES)) {
                         budget.spend(64)?;
+                        budget.reserve_entry(&mut self.widths)?;
                         self.widths.extend(number(width, document).map(|width| (code, width)));
                     }
                     at += 2;
@@ -159,6 +163,7 @@ impl Font {
                     let width = widths.get(at + 2).and_then(|width| number(width, document));
                     for code in first..=last.min(first.saturating_add(0xFFFF)) {
                         budget.spend(0)?;
+                        budget.reserve_entry(&mut self.widths)?;
                         self.widths.extend(width.map(|width| (code, width)));
                     }
                     at += 3;
@@ -191,7 +196,7 @@ impl Font {
                 Token::Operator(b"endbfchar") => {
                     for pair in operands.chunks_exact(2) {
                         if let [Token::Text(code), Token::Text(text)] = pair {
-                            self.means(value(code), utf16(text));
+                            self.means(value(code), utf16(text), budget)?;
                         }
                     }
                     operands.clear();
@@ -200,10 +205,14 @@ impl Font {
                     self.ranges(&operands, budget)?;
                     operands.clear();
                 }
-                token if operands.len() < MAX_ENTRIES => operands.push(token),
+                token if operands.len() < MAX_ENTRIES => {
+                    budget.reserve(&mut operands, 1)?;
+                    operands.push(token);
+                }
                 _ => {}
             }
         }
+        budget.free(operands.capacity() * size_of::<Token<'_>>());
         Ok(())
     }
 
@@ -219,7 +228,7 @@ impl Font {
                     let mut characters: Vec<char> = text.chars().collect();
                     for code in first..=last.min(first.saturating_add(0xFFFF)) {
                         budget.spend(64)?;
-                        self.means(code, characters.iter().collect());
+                        self.means(code, characters.iter().collect(), budget)?;
                         if let Some(end) = characters.last_mut() {
                             *end = char::from_u32(u32::from(*end) + 1).unwrap_or(char::REPLACEMENT_CHARACTER);
                         }
@@ -229,7 +238,7 @@ impl Font {
                     for code in first.. {
                         budget.spend(64)?;
                         match operands.next() {
-                            Some(Token::Text(text)) => self.means(code, utf16(text)),
+                            Some(Token::Text(text)) => self.means(code, utf16(text), budget)?,
                             _ => break,
                         }
                     }
@@ -239,12 +248,15 @@ impl Font {
         Ok(())
     }
 
-    fn means(&mut self, code: u32, text: String) {
+    fn means(&mut self, code: u32, text: String, budget: &Budget<'_>) -> Result<(), ExtractError> {
         let says_nothing =
             text.is_empty() || text.chars().all(|character| character == '\0' || character == '\u{fffd}');
         if self.meaning.len() < MAX_ENTRIES && !says_nothing {
+            budget.reserve_entry(&mut self.meaning)?;
+            budget.allocate(text.capacity().max(16))?;
             self.meaning.insert(code, text);
         }
+        Ok(())
     }
 
     /// Cuts a string into characters.

@@ -39,8 +39,13 @@ pub(super) fn blocks(lines: &[Line], budget: &Budget<'_>) -> Result<Vec<Block>, 
     while at < lines.len() {
         let line = &lines[at];
         budget.spend(line.len() + 64)?;
+        // Copied, joined and doubled as it grows; its links, too.
+        let links: usize = line.cells.iter().flat_map(|(_, cell)| &cell.links).map(|(_, url)| url.len() + 64).sum();
+        budget.allocate(line.len() * 4 + links * 2)?;
+        budget.reserve(&mut parts, 1)?;
         let code = lines[at..].iter().take_while(|next| next.mono && next.page == line.page).count();
         if code >= 2 {
+            budget.allocate(lines[at..at + code].iter().map(|line| line.len() * 2 + 400).sum())?;
             parts.push(Err(Block::Code(self::code(&lines[at..at + code]))));
             (at, last) = (at + code, None);
             continue;
@@ -48,6 +53,8 @@ pub(super) fn blocks(lines: &[Line], budget: &Budget<'_>) -> Result<Vec<Block>, 
         let rows = table_rows(&lines[at..]);
         if rows >= 3 {
             budget.spend(rows * 512)?;
+            let table_memory = |line: &Line| line.len() * 2 + MAX_COLUMNS * size_of::<Linked>();
+            budget.allocate(lines[at..at + rows].iter().map(table_memory).sum())?;
             parts.push(Err(Block::Table(table(&lines[at..at + rows]))));
             (at, last) = (at + rows, None);
             continue;
@@ -64,6 +71,7 @@ pub(super) fn blocks(lines: &[Line], budget: &Budget<'_>) -> Result<Vec<Block>, 
         last = Some(line);
         at += 1;
     }
+    budget.allocate(parts.len() * size_of::<Block>())?;
     Ok(named(parts, body))
 }
 

@@ -12,6 +12,9 @@ const WORD_GAP: f32 = 0.17;
 /// Lines at the top and at the bottom of a page that may be repeated on others.
 const EDGE_LINES: usize = 3;
 
+/// What a piece takes in a line besides its text, at most: the room for four cells.
+const PIECE_OF_LINE: usize = 4 * size_of::<(f32, Linked)>();
+
 /// Where a page leads from.
 pub(super) struct Area {
     pub(super) left: f32,
@@ -42,7 +45,7 @@ impl Linked {
         }
     }
 
-    fn push_piece(&mut self, piece: &Piece, areas: &[Area]) {
+    fn push_piece(&mut self, piece: &Piece, areas: &[Area], budget: &Budget<'_>) -> Result<(), ExtractError> {
         let near: Vec<&Area> = areas
             .iter()
             .filter(|area| {
@@ -53,7 +56,7 @@ impl Linked {
         let begin = self.text.len();
         self.text.push_str(&piece.text);
         if near.is_empty() {
-            return;
+            return Ok(());
         }
         for ((at, character), x) in piece.text.char_indices().zip(&piece.places) {
             let middle = x + piece.size * 0.2;
@@ -61,9 +64,14 @@ impl Linked {
             let range = begin + at..begin + at + character.len_utf8();
             match self.links.last_mut() {
                 Some((last, url)) if *url == area.url && last.end == range.start => last.end = range.end,
-                _ => self.links.push((range, area.url.clone())),
+                _ => {
+                    budget.reserve(&mut self.links, 1)?;
+                    budget.allocate(area.url.len())?;
+                    self.links.push((range, area.url.clone()));
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -117,6 +125,8 @@ pub(super) fn lines(
     let mut longest = 0;
     for piece in pieces.iter().filter(|piece| piece.turns == most && piece.size > 0.0) {
         budget.spend(piece.text.len() + 64 * areas.len())?;
+        budget.allocate(piece.text.len() * 3 + PIECE_OF_LINE)?;
+        budget.reserve(&mut lines, 1)?;
         if piece.text.trim().is_empty() {
             continue;
         }
@@ -132,7 +142,7 @@ pub(super) fn lines(
                 if gap > WORD_GAP * size && !cell.text.is_empty() && !cell.text.ends_with(' ') {
                     cell.text.push(' ');
                 }
-                cell.push_piece(piece, areas);
+                cell.push_piece(piece, areas, budget)?;
             }
             line.end = line.end.max(piece.end);
             if piece.text.len() > longest {
@@ -145,7 +155,7 @@ pub(super) fn lines(
         }
         longest = piece.text.len();
         let mut first = Linked::default();
-        first.push_piece(piece, areas);
+        first.push_piece(piece, areas, budget)?;
         lines.push(Line {
             page,
             x: piece.x,

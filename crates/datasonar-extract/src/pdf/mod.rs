@@ -27,7 +27,7 @@ use crate::{
     budget::Budget,
     dates::pdf_date,
     made::{self, Made},
-    render::{escaped, escaped_value},
+    render::{push_escaped, push_value},
     text::clean,
 };
 
@@ -35,11 +35,14 @@ use crate::{
 const MAX_PAGES: usize = 3000;
 /// What one stream may inflate to, in bytes.
 const MAX_STREAM_BYTES: usize = 32 * 1024 * 1024;
+/// The longest address that is kept.
+const MAX_URL_BYTES: usize = 8192;
 /// Links of one page, at most.
 const MAX_AREAS: usize = 2000;
 
 /// Reads a PDF.
 pub(crate) fn read(body: &[u8], budget: &Budget<'_>) -> Result<Made, ExtractError> {
+    let scope = budget.scope();
     measure::check(body, budget)?;
     // Many files are encrypted with no password at all: so that they cannot be changed.
     let options = LoadOptions {
@@ -55,8 +58,10 @@ pub(crate) fn read(body: &[u8], budget: &Budget<'_>) -> Result<Made, ExtractErro
         Err(_) => return Err(broken("the file is damaged")),
     };
     budget.poll()?;
-    let made = catch_unwind(AssertUnwindSafe(|| made(&document, budget)));
-    made.unwrap_or_else(|_| Err(broken("the file is damaged")))
+    let made = catch_unwind(AssertUnwindSafe(|| read_pages(&document, budget)));
+    let made = made.unwrap_or_else(|_| Err(broken("the file is damaged")))?;
+    scope.keep(made.markup.capacity());
+    Ok(made)
 }
 
 fn broken(reason: &str) -> ExtractError {
@@ -64,20 +69,25 @@ fn broken(reason: &str) -> ExtractError {
     ExtractError::Decode { reason: format!("not a readable PDF: {reason}") }
 }
 
-fn made(document: &Document, budget: &Budget<'_>) -> Result<Made, ExtractError> {
+fn read_pages(document: &Document, budget: &Budget<'_>) -> Result<Made, ExtractError> {
     let mut shower = Shower::new(document, budget);
     let mut pages = Vec::new();
     for (number, id) in document.page_iter().take(MAX_PAGES).enumerate() {
         budget.spend(1024)?;
-        let pieces = shower.page(id)?;
-        let areas = areas(document, id, budget)?;
-        pages.push(lines::lines(number, &pieces, &areas, budget)?);
+        pages.push(shower.page(id, |pieces| {
+            let areas = areas(document, id, budget)?;
+            lines::lines(number, pieces, &areas, budget)
+        })?);
     }
     if pages.is_empty() {
         return Err(broken("it has no pages"));
     }
+    let text: usize = pages.iter().flatten().map(lines::Line::len).sum();
+    let count: usize = pages.iter().map(Vec::len).sum();
+    budget.allocate(2 * text + count * size_of::<lines::Line>())?;
     lines::without_repeated(&mut pages);
-    let lines = pages.concat();
+    let mut lines = Vec::with_capacity(count);
+    pages.into_iter().for_each(|mut page| lines.append(&mut page));
     let blocks = layout::blocks(&lines, budget)?;
     let mut metadata = metadata(document);
     if metadata.title.is_none() {
@@ -131,7 +141,8 @@ fn areas(document: &Document, page: (u32, u16), budget: &Budget<'_>) -> Result<V
             let annotation = dictionary(annotation, document)?;
             let action = annotation.get(b"A").ok().and_then(|action| dictionary(action, document))?;
             let url = action.get_deref(b"URI", document).ok()?.as_str().ok()?;
-            let url = Url::parse(std::str::from_utf8(url).ok()?).ok()?;
+            let url = std::str::from_utf8(url).ok().filter(|url| url.len() <= MAX_URL_BYTES)?;
+            let url = Url::parse(url).ok()?;
             let place: Vec<f32> =
                 array_of(annotation, b"Rect", document)?.iter().filter_map(|value| number(value, document)).collect();
             let [x0, y0, x1, y1] = place[..] else { return None };
@@ -154,46 +165,64 @@ fn markup(blocks: &[Block], budget: &Budget<'_>) -> Result<String, ExtractError>
         };
         let begins = matches!(block, Block::Item { number: Some(1), .. });
         if list != wanted || begins {
-            list.iter().for_each(|list| out.push_str(&format!("</{list}>\n")));
+            if let Some(list) = list {
+                budget.push(&mut out, &format!("</{list}>\n"))?;
+            }
             if let Some(name) = wanted {
                 match block {
-                    Block::Item { number: Some(number), .. } => out.push_str(&format!("<{name} start={number}>\n")),
-                    _ => out.push_str(&format!("<{name}>\n")),
+                    Block::Item { number: Some(number), .. } => {
+                        budget.push(&mut out, &format!("<{name} start={number}>\n"))?;
+                    }
+                    _ => budget.push(&mut out, &format!("<{name}>\n"))?,
                 }
             }
             list = wanted;
         }
         match block {
-            Block::Heading(level, text) => out.push_str(&format!("<h{level}>{}</h{level}>\n", linked(text))),
-            Block::Paragraph(text) => out.push_str(&format!("<p>{}</p>\n", linked(text))),
-            Block::Item { text, .. } => out.push_str(&format!("<li>{}</li>\n", linked(text))),
-            Block::Code(text) => out.push_str(&format!("<pre>\n{}</pre>\n", escaped(text))),
+            Block::Heading(level, text) => element(&format!("h{level}"), text, &mut out, budget)?,
+            Block::Paragraph(text) => element("p", text, &mut out, budget)?,
+            Block::Item { text, .. } => element("li", text, &mut out, budget)?,
+            Block::Code(text) => {
+                budget.push(&mut out, "<pre>\n")?;
+                push_escaped(text, &mut out, budget)?;
+                budget.push(&mut out, "</pre>\n")?;
+            }
             Block::Table(rows) => {
-                out.push_str("<table>\n");
+                budget.push(&mut out, "<table>\n")?;
                 for row in rows {
-                    let cells: String = row.iter().map(|cell| format!("<td>{}</td>", linked(cell))).collect();
-                    out.push_str(&format!("<tr>{cells}</tr>\n"));
+                    budget.push(&mut out, "<tr>")?;
+                    for cell in row {
+                        element("td", cell, &mut out, budget)?;
+                    }
+                    budget.push(&mut out, "</tr>\n")?;
                 }
-                out.push_str("</table>\n");
+                budget.push(&mut out, "</table>\n")?;
             }
         }
     }
-    list.iter().for_each(|list| out.push_str(&format!("</{list}>\n")));
+    if let Some(list) = list {
+        budget.push(&mut out, &format!("</{list}>\n"))?;
+    }
+    budget.shrink(&mut out);
     Ok(out)
 }
 
-/// Text with its links as HTML.
-fn linked(text: &Linked) -> String {
-    let mut out = String::new();
+/// Writes an element that holds text with its links.
+fn element(name: &str, text: &Linked, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    budget.push(out, &format!("<{name}>"))?;
     let mut at = 0;
     for (range, url) in &text.links {
         let (Some(before), Some(within)) = (text.text.get(at..range.start), text.text.get(range.clone())) else {
             continue;
         };
-        out.push_str(&made::linked(before));
-        out.push_str(&format!("<a href=\"{}\">{}</a>", escaped_value(url), escaped(within)));
+        made::push_linked(before, out, budget)?;
+        budget.push(out, "<a href=\"")?;
+        push_value(url, out, budget)?;
+        budget.push(out, "\">")?;
+        push_escaped(within, out, budget)?;
+        budget.push(out, "</a>")?;
         at = range.end;
     }
-    out.push_str(&made::linked(text.text.get(at..).unwrap_or_default()));
-    out
+    made::push_linked(text.text.get(at..).unwrap_or_default(), out, budget)?;
+    budget.push(out, &format!("</{name}>\n"))
 }

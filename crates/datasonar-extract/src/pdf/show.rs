@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use lopdf::{Dictionary, Document, Object, ObjectId};
+use lopdf::{Dictionary, Document, Error, Object, ObjectId};
 
 use super::{
     MAX_STREAM_BYTES,
@@ -21,6 +21,8 @@ const MAX_OPERANDS: usize = 4096;
 const MAX_CHARACTERS: usize = 8 * 1024 * 1024;
 /// Decoded bytes of all streams of a document, at most.
 const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
+/// What the shortest piece takes besides its place in a list, in bytes.
+const PIECE_BYTES: usize = 64;
 /// Characters closer than this, in parts of the size, belong together.
 const SPACE: f32 = 0.17;
 /// Characters farther apart than this are no longer one piece.
@@ -79,6 +81,8 @@ pub(super) struct Shower<'d, 'b> {
     bytes: usize,
     characters: usize,
     pieces: Vec<Piece>,
+    /// What the pieces take besides their list.
+    pieces_memory: usize,
 }
 
 /// A stream being read.
@@ -93,22 +97,42 @@ struct Run<'d> {
 
 impl<'d, 'b> Shower<'d, 'b> {
     pub(super) fn new(document: &'d Document, budget: &'b Budget<'b>) -> Self {
-        Self { document, budget, fonts: HashMap::new(), bytes: 0, characters: 0, pieces: Vec::new() }
+        Self { document, budget, fonts: HashMap::new(), bytes: 0, characters: 0, pieces: Vec::new(), pieces_memory: 0 }
     }
 
     /// The text of a page, in the order in which it is shown.
-    pub(super) fn page(&mut self, id: ObjectId) -> Result<Vec<Piece>, ExtractError> {
+    pub(super) fn page<T>(
+        &mut self,
+        id: ObjectId,
+        read: impl FnOnce(&[Piece]) -> Result<T, ExtractError>,
+    ) -> Result<T, ExtractError> {
+        self.show_page(id)?;
+        let pieces = std::mem::take(&mut self.pieces);
+        let read = read(&pieces)?;
+        self.budget.free(std::mem::take(&mut self.pieces_memory) + pieces.capacity() * size_of::<Piece>());
+        Ok(read)
+    }
+
+    /// Gathers the pieces of a page.
+    fn show_page(&mut self, id: ObjectId) -> Result<(), ExtractError> {
         let resources = self.resources(id);
         self.budget.spend(1024)?;
         if self.bytes >= MAX_TOTAL_BYTES {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let Ok(content) = self.document.get_page_content_with_limit(id, MAX_STREAM_BYTES) else {
-            return Ok(Vec::new());
+        let most = self.stream_limit();
+        let content = match self.document.get_page_content_with_limit(id, most) {
+            Ok(content) => content,
+            Err(error) if most < MAX_STREAM_BYTES && is_too_large(&error) => {
+                return Err(ExtractError::TooLarge { limit: self.budget.limit() });
+            }
+            Err(_) => return Ok(()),
         };
         self.budget.spend(content.len())?;
+        self.budget.allocate(content.capacity())?;
         self.read(&content, resources, IDENTITY, 0)?;
-        Ok(std::mem::take(&mut self.pieces))
+        self.budget.free(content.capacity());
+        Ok(())
     }
 
     /// A page's resources, its own or those that it inherits.
@@ -248,15 +272,30 @@ impl<'d, 'b> Shower<'d, 'b> {
         if kind.ok() != Some(b"Form".as_slice()) {
             return Ok(());
         }
-        let Ok(content) = stream.get_plain_content_with_limit(MAX_STREAM_BYTES) else { return Ok(()) };
+        let most = self.stream_limit();
+        let content = match stream.get_plain_content_with_limit(most) {
+            Ok(content) => content,
+            Err(error) if most < MAX_STREAM_BYTES && is_too_large(&error) => {
+                return Err(ExtractError::TooLarge { limit: self.budget.limit() });
+            }
+            Err(_) => return Ok(()),
+        };
         self.budget.spend(content.len())?;
+        self.budget.allocate(content.capacity())?;
         let own = stream.dict.get(b"Resources").ok().and_then(|resources| dictionary(resources, document));
         let placed = array_of(&stream.dict, b"Matrix", document).and_then(|values| {
             let values: Vec<f32> = values.iter().filter_map(|value| number(value, document)).collect();
             Matrix::try_from(values).ok()
         });
         let matrix = times(&placed.unwrap_or(IDENTITY), &run.state.matrix);
-        self.read(&content, own.or(run.resources), matrix, run.depth + 1)
+        self.read(&content, own.or(run.resources), matrix, run.depth + 1)?;
+        self.budget.free(content.capacity());
+        Ok(())
+    }
+
+    /// What a stream may inflate to: the library's buffers for it take four times as much while they grow.
+    fn stream_limit(&self) -> usize {
+        MAX_STREAM_BYTES.min(self.budget.left() / 4)
     }
 
     fn show_all(&mut self, operands: &[Token<'_>], run: &mut Run<'d>) -> Result<(), ExtractError> {
@@ -286,12 +325,24 @@ impl<'d, 'b> Shower<'d, 'b> {
             let (piece, end) = place(&whole, state, width);
             if self.characters < MAX_CHARACTERS && !shown.text.is_empty() && piece.size.is_finite() {
                 self.characters += shown.text.len();
+                self.budget.reserve(&mut self.pieces, 1)?;
+                let count = self.pieces.len();
                 add(&mut self.pieces, piece, end, shown.text, font);
+                // Text and places double as they grow.
+                let new = if self.pieces.len() > count { PIECE_BYTES } else { 0 };
+                let memory = new + (shown.text.len() + 1) * 16;
+                self.budget.allocate(memory)?;
+                self.pieces_memory += memory;
             }
             *text = times(&[1.0, 0.0, 0.0, 1.0, advance, 0.0], text);
             Ok(())
         })
     }
+}
+
+/// Whether a stream inflates to more than it was allowed to. The library does not export the kind of its error.
+fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::Decompress(error) if format!("{error:?}").starts_with("MemoryLimitExceeded"))
 }
 
 fn matrix_of(operands: &[Token<'_>]) -> Matrix {

@@ -1,9 +1,11 @@
 //! Code blocks and code in a line.
 
+use std::borrow::Cow;
+
 use crate::{
     ExtractError,
     budget::Budget,
-    dom::{NodeId, Tag},
+    dom::{NONE, NodeId, Tag},
     notes::leads_back,
 };
 
@@ -18,7 +20,14 @@ use super::{
 const MAX_LINE: usize = 64 * 1024;
 
 /// The text below a `pre` as it stands, `<br>` being a line feed.
-pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -> Result<String, ExtractError> {
+pub(super) fn preformatted<'a>(
+    page: &Page<'a>,
+    root: NodeId,
+    budget: &Budget<'_>,
+) -> Result<Cow<'a, str>, ExtractError> {
+    if let Some(text) = only_text(page, root) {
+        return Ok(Cow::Borrowed(text.trim_end().trim_start_matches('\n')));
+    }
     let mut text = String::new();
     let mut next = Some(root);
     while let Some(id) = next {
@@ -28,6 +37,7 @@ pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
         if !removed {
             let own = page.dom.text(id);
             budget.spend(own.len())?;
+            budget.reserve_text(&mut text, own.len() + 1)?;
             text.push_str(own);
             let tag = page.dom.tag(id);
             if tag == Tag::Br || tag.is_block() && id != root && !text.is_empty() && !text.ends_with('\n') {
@@ -39,7 +49,27 @@ pub(super) fn preformatted(page: &Page<'_>, root: NodeId, budget: &Budget<'_>) -
     text.truncate(text.trim_end().len());
     let begin = text.len() - text.trim_start_matches('\n').len();
     text.drain(..begin);
-    Ok(text)
+    Ok(Cow::Owned(text))
+}
+
+/// The text of an element that holds one text, perhaps within others, and nothing else: most blocks of code do, and large ones need no copy.
+fn only_text<'a>(page: &Page<'a>, root: NodeId) -> Option<&'a str> {
+    let dom = page.dom;
+    let mut id = root;
+    loop {
+        let is_passed = page.selection.is_removed(id) || dom.tag(id) == Tag::Button || numbers_lines(dom, id);
+        let is_line = id == root || !dom.tag(id).is_block();
+        if is_passed || !is_line || id != root && dom.node(id).next != NONE {
+            return None;
+        }
+        if dom.tag(id) == Tag::Text {
+            return Some(dom.text(id));
+        }
+        if dom.node(id).first == NONE || dom.tag(id) == Tag::Br {
+            return None;
+        }
+        id = dom.node(id).first;
+    }
 }
 
 /// The text of code that stands in a line; none if there is more in it than text.
@@ -64,11 +94,13 @@ pub(super) fn code_in_line(
                 tag => tag.is_block(),
             };
             if is_more || text.len() > MAX_LINE {
+                budget.free(text.capacity());
                 return Ok(None);
             }
             if stands_apart(dom, id) || tag == Tag::Br {
                 text.push(' ');
             }
+            budget.reserve_text(&mut text, dom.text(id).len() + 1)?;
             text.push_str(dom.text(id));
         }
         next = dom.following(root, id, removed);

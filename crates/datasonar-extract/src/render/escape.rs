@@ -66,7 +66,8 @@ pub(super) fn glue(word: &str, out: &mut String) {
     let start = from + tail.rfind([' ', '\n']).map_or(0, |at| at + 1);
     let tail = &out[start..];
     let begins = |fits: fn(char) -> bool| word.starts_with(fits);
-    let escaped = |at: usize| tail[..at].ends_with('\\');
+    // An odd number of backslashes: each pair of them is one that means itself.
+    let escaped = |at: usize| tail[..at].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
     let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
     if tail.ends_with('<') && begins(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?')) {
         let at = tail.len() - 1;

@@ -31,6 +31,9 @@ use crate::{
 /// Lists and quotes within each other that are indented, at most.
 const MAX_INDENTS: usize = 12;
 
+/// Room for what stands around a word, in bytes: the ends of marks, an address among them, and the beginning of a line.
+const SLACK: usize = 64 * 1024;
+
 /// Which of the two is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -42,6 +45,7 @@ pub(crate) enum Style {
 pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result<String, ExtractError> {
     let tables = DataTables::of(page, budget)?;
     let mut writer = Writer::new(*page, style, tables, Notes::of(page, budget)?);
+    budget.reserve_text(&mut writer.out, SLACK)?;
     for &root in &page.selection.roots {
         writer.block(2);
         writer.walk(root, budget)?;
@@ -54,6 +58,7 @@ pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result
     if !writer.out.is_empty() {
         writer.out.push('\n');
     }
+    budget.shrink(&mut writer.out);
     Ok(writer.out)
 }
 
@@ -167,6 +172,7 @@ impl<'a> Writer<'a> {
         let mut id = root;
         loop {
             budget.spend(dom.text(id).len())?;
+            budget.reserve_text(&mut self.out, SLACK)?;
             let descend = !self.page.selection.is_removed(id) && self.enter(id, budget)?;
             let first = dom.node(id).first;
             if descend && first != NONE {
@@ -174,6 +180,7 @@ impl<'a> Writer<'a> {
                 continue;
             }
             loop {
+                budget.reserve_text(&mut self.out, SLACK)?;
                 self.leave(id);
                 if id == root {
                     return Ok(());
@@ -197,20 +204,20 @@ impl<'a> Writer<'a> {
         }
         self.space |= stands_apart(dom, id);
         match tag {
-            Tag::Text => self.text(dom.text(id)),
+            Tag::Text => self.text(dom.text(id), budget)?,
             Tag::Br => self.br(),
             Tag::Hr => self.rule(),
             Tag::Img => {
                 if let Some(emoji) = emoji(dom, id) {
-                    self.text(&emoji);
+                    self.text(&emoji, budget)?;
                 } else if !self.formula(id, budget)? {
-                    self.image(id);
+                    self.image(id, budget)?;
                 }
             }
             Tag::Span | Tag::Div if is_made_of_formula(dom, id) => return Ok(false),
             Tag::Sup => {
                 if let Some(text) = raised(dom, id) {
-                    self.text(&text);
+                    self.text(&text, budget)?;
                     return Ok(false);
                 }
             }
@@ -227,7 +234,11 @@ impl<'a> Writer<'a> {
             }
             Tag::Code | Tag::Kbd | Tag::Samp | Tag::Tt if self.markdown => {
                 if let Some(text) = code_in_line(&self.page, &self.notes, id, budget)? {
+                    // What is collapsed, escaped and written.
+                    budget.allocate(text.len() * 4)?;
+                    budget.reserve_text(&mut self.out, text.len() * 3 + SLACK)?;
                     self.code(&text);
+                    budget.free(text.len() * 4 + text.capacity());
                     return Ok(false);
                 }
             }
@@ -439,11 +450,12 @@ impl<'a> Writer<'a> {
 
     // Words
 
-    fn text(&mut self, text: &str) {
+    fn text(&mut self, text: &str, budget: &Budget<'_>) -> Result<(), ExtractError> {
         let mut rest = text;
         while !rest.is_empty() {
             let word = rest.find(is_space).unwrap_or(rest.len());
             if word > 0 {
+                budget.reserve_text(&mut self.out, word * 2 + SLACK / 2)?;
                 self.word(&rest[..word]);
                 rest = &rest[word..];
             }
@@ -451,13 +463,14 @@ impl<'a> Writer<'a> {
             self.space |= spaces > 0 && rest[..spaces].chars().any(|character| !is_unseen(character));
             rest = &rest[spaces..];
         }
+        Ok(())
     }
 
     fn word(&mut self, word: &str) {
         self.next = word.chars().next();
-        let before = self.out.len();
         let first = self.begin_word();
-        if self.markdown && !first && self.out.len() == before {
+        // What marks were taken back is no longer between the two.
+        if self.markdown && !first {
             glue(word, &mut self.out);
         }
         if self.markdown && self.heading > 0 {

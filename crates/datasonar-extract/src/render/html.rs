@@ -1,15 +1,15 @@
 //! Cleaned HTML: what is selected, without what runs, styles or hides.
 
-use super::{
-    Page,
-    escape::{html_text, html_value},
-};
+use super::{Page, push_escaped, push_value};
 use crate::{
     ExtractError,
     budget::Budget,
     dom::{BODY, NONE, NodeId, Tag},
     links::image_source,
 };
+
+/// Room for the name of an element and the signs around it, in bytes.
+const SLACK: usize = 256;
 
 /// Attributes that say something without doing anything.
 const KEPT: [&str; 20] = [
@@ -20,18 +20,20 @@ const KEPT: [&str; 20] = [
 /// Writes the selected content; `title` heads a whole page.
 pub(crate) fn html(page: &Page<'_>, title: Option<&str>, budget: &Budget<'_>) -> Result<String, ExtractError> {
     let mut out = String::new();
+    budget.reserve_text(&mut out, SLACK)?;
     let whole = page.selection.roots == [BODY];
     if whole && let Some(title) = title {
         out.push_str("<title>");
-        html_text(title, &mut out);
+        push_escaped(title, &mut out, budget)?;
         out.push_str("</title>\n");
     }
     for &root in &page.selection.roots {
         walk(page, root, budget, &mut out)?;
-        out.push('\n');
+        budget.push(&mut out, "\n")?;
     }
     let end = out.trim_end().len();
     out.truncate(end);
+    budget.shrink(&mut out);
     Ok(out)
 }
 
@@ -43,7 +45,12 @@ fn walk(page: &Page<'_>, root: NodeId, budget: &Budget<'_>, out: &mut String) ->
         budget.spend(64 + text.len())?;
         let kept = !page.selection.is_removed(id);
         if kept {
-            if dom.tag(id) == Tag::Text { html_text(text, out) } else { open(page, id, out) }
+            budget.reserve_text(out, SLACK)?;
+            if dom.tag(id) == Tag::Text {
+                push_escaped(text, out, budget)?;
+            } else {
+                open(page, id, out, budget)?;
+            }
         }
         let first = dom.node(id).first;
         if kept && first != NONE {
@@ -52,6 +59,7 @@ fn walk(page: &Page<'_>, root: NodeId, budget: &Budget<'_>, out: &mut String) ->
         }
         loop {
             if !page.selection.is_removed(id) {
+                budget.reserve_text(out, SLACK)?;
                 close(page, id, out);
             }
             if id == root {
@@ -75,14 +83,16 @@ fn name<'a>(page: &Page<'a>, id: NodeId) -> Option<&'a str> {
         Tag::Unknown => {
             let name = dom.name(id);
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            (name.len() <= 64 && name.bytes().all(fits)).then_some(name)
+            // Within formulas and drawings, elements of HTML are none; read again, they might be.
+            let is_foreign = Tag::from_name(name) == Tag::Unknown;
+            (name.len() <= 64 && name.bytes().all(fits) && is_foreign).then_some(name)
         }
         tag => Some(tag.name()),
     }
 }
 
-fn open(page: &Page<'_>, id: NodeId, out: &mut String) {
-    let Some(name) = name(page, id) else { return };
+fn open(page: &Page<'_>, id: NodeId, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    let Some(name) = name(page, id) else { return Ok(()) };
     out.push('<');
     out.push_str(name);
     let mut written: Vec<&str> = Vec::new();
@@ -102,22 +112,24 @@ fn open(page: &Page<'_>, id: NodeId, out: &mut String) {
             None => continue,
         };
         written.push(attribute);
-        attr(attribute, value, out);
+        attr(attribute, value, out, budget)?;
     }
     if page.dom.tag(id) == Tag::Img
         && let Some(url) = image_source(page.dom, id, page.base)
     {
-        attr("src", url.as_str(), out);
+        attr("src", url.as_str(), out, budget)?;
     }
     out.push('>');
+    Ok(())
 }
 
-fn attr(name: &str, value: &str, out: &mut String) {
+fn attr(name: &str, value: &str, out: &mut String, budget: &Budget<'_>) -> Result<(), ExtractError> {
+    budget.reserve_text(out, SLACK)?;
     out.push(' ');
     out.push_str(name);
     out.push_str("=\"");
-    html_value(value, out);
-    out.push('"');
+    push_value(value, out, budget)?;
+    budget.push(out, "\"")
 }
 
 fn close(page: &Page<'_>, id: NodeId, out: &mut String) {

@@ -68,7 +68,7 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
         }
         Tag::Img => {
             let is_block = dom.attr(id, "class").is_some_and(|class| class.contains("image-display"));
-            (dom.attr(id, "alt").map(str::to_owned), is_block)
+            (dom.attr(id, "alt").filter(|alt| alt.len() <= MAX_TEX).map(str::to_owned), is_block)
         }
         _ => {
             let is_tex = |id: &NodeId| {
@@ -81,7 +81,8 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
             let around = dom.ancestors(id).take(3).filter_map(|id| dom.attr(id, "class"));
             let displayed = around.into_iter().any(|class| class.contains("katex-display"));
             let is_block = dom.attr(id, "display") == Some("block") || displayed;
-            (tex.or_else(|| dom.attr(id, "alttext").map(str::to_owned)), is_block)
+            let of_attribute = || dom.attr(id, "alttext").filter(|tex| tex.len() <= MAX_TEX).map(str::to_owned);
+            (tex.or_else(of_attribute), is_block)
         }
     };
     let Some(tex) = tex.map(|tex| collapse(&tex)).filter(|tex| !tex.is_empty()) else { return Ok(None) };
@@ -96,10 +97,17 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
     if !is_balanced(tex) {
         return Ok(None);
     }
-    // A dollar sign would end it, a backslash at the end would keep it from ending.
+    // A dollar sign would end it, a backslash at the end would keep it from ending. To whoever does not know formulas it is text: a
+    // space, which means nothing in TeX, keeps that from being an element or a link.
     let mut written = String::with_capacity(tex.len());
     for character in tex.chars() {
-        if character == '$' && !written.ends_with('\\') {
+        let begins_element = |next: char| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?');
+        let is_markup = written.ends_with('<') && begins_element(character)
+            || written.ends_with(']') && matches!(character, '(' | '[' | ':');
+        if is_markup {
+            written.push(' ');
+        }
+        if character == '$' && !is_escaped(&written) {
             written.push('\\');
         }
         written.push(character);
@@ -110,6 +118,11 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
         written.push('}');
     }
     Ok(Some(Formula { tex: written, is_block }))
+}
+
+/// Whether what comes next is escaped by a backslash.
+fn is_escaped(before: &str) -> bool {
+    before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
 /// Whether an element is what a script made of a formula that stands beside, or a copy for those who see no pictures.

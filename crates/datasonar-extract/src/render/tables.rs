@@ -83,7 +83,7 @@ impl DataTables {
                 // What a caption says is in no cell.
                 let passed = page.selection.is_removed(id) || tag == Tag::Caption;
                 if tag == Tag::Caption {
-                    close(dom, &mut open, id, &mut data);
+                    close(dom, &mut open, id, &mut data, budget)?;
                     // One in the middle would cut it in two.
                     if let Some(table) = open.last_mut() {
                         table.arranges |= table.rows > 0;
@@ -91,7 +91,7 @@ impl DataTables {
                 } else if !passed {
                     match tag {
                         Tag::Table => {
-                            close(dom, &mut open, id, &mut data);
+                            close(dom, &mut open, id, &mut data, budget)?;
                             if let Some(outer) = open.last_mut() {
                                 outer.arranges = true;
                             }
@@ -99,7 +99,7 @@ impl DataTables {
                             open.push(Seen { id, arranges, ..Seen::default() });
                         }
                         Tag::Tr => {
-                            close(dom, &mut open, id, &mut data);
+                            close(dom, &mut open, id, &mut data, budget)?;
                             if let Some(table) = open.last_mut() {
                                 table.rows += 1;
                                 table.grid.end_row();
@@ -113,7 +113,7 @@ impl DataTables {
                             }
                         }
                         Tag::H1 | Tag::H2 | Tag::Pre | Tag::Form | Tag::Article | Tag::Section => {
-                            close(dom, &mut open, id, &mut data);
+                            close(dom, &mut open, id, &mut data, budget)?;
                             if let Some(table) = open.last_mut() {
                                 table.arranges = true;
                             }
@@ -122,7 +122,7 @@ impl DataTables {
                             if open.last().is_some_and(|table| !table.has_words)
                                 && (!dom.text(id).chars().all(is_space) || formula(page, id, budget)?.is_some()) =>
                         {
-                            close(dom, &mut open, id, &mut data);
+                            close(dom, &mut open, id, &mut data, budget)?;
                             if let Some(table) = open.last_mut() {
                                 table.has_words = true;
                             }
@@ -133,7 +133,7 @@ impl DataTables {
                 next = dom.following(root, id, passed);
             }
             while let Some(table) = open.pop() {
-                finish(table, &mut data);
+                finish(table, &mut data, budget)?;
             }
         }
         Ok(Self(data))
@@ -146,21 +146,30 @@ impl DataTables {
 }
 
 /// Closes the tables that `id` is not in.
-fn close(dom: &crate::dom::Dom<'_>, open: &mut Vec<Seen>, id: NodeId, data: &mut HashMap<NodeId, u32>) {
+fn close(
+    dom: &crate::dom::Dom<'_>,
+    open: &mut Vec<Seen>,
+    id: NodeId,
+    data: &mut HashMap<NodeId, u32>,
+    budget: &Budget<'_>,
+) -> Result<(), ExtractError> {
     while let Some(last) = open.last() {
         if dom.ancestors(id).any(|at| at == last.id) {
-            return;
+            return Ok(());
         }
         if let Some(table) = open.pop() {
-            finish(table, data);
+            finish(table, data, budget)?;
         }
     }
+    Ok(())
 }
 
-fn finish(table: Seen, data: &mut HashMap<NodeId, u32>) {
+fn finish(table: Seen, data: &mut HashMap<NodeId, u32>, budget: &Budget<'_>) -> Result<(), ExtractError> {
     if !table.arranges && table.has_words && (2..=MAX_COLUMNS).contains(&table.columns) && table.rows >= 1 {
+        budget.reserve_entry(data)?;
         data.insert(table.id, table.columns);
     }
+    Ok(())
 }
 
 /// How many columns a cell spans.

@@ -35,6 +35,8 @@ pub(crate) fn matches(dom: &Dom<'_>, selectors: &[Selector], budget: &Budget<'_>
     if selectors.is_empty() {
         return Ok(Vec::new());
     }
+    let scope = budget.scope();
+    budget.allocate(dom.len() * (1 + size_of::<Seen>()))?;
     let mut matched = vec![false; dom.len()];
     let mut seen = vec![Seen::default(); dom.len()];
     for complex in selectors.iter().flat_map(|selector| &selector.alternatives) {
@@ -44,7 +46,12 @@ pub(crate) fn matches(dom: &Dom<'_>, selectors: &[Selector], budget: &Budget<'_>
             matched[id as usize] |= last;
         }
     }
-    Ok(dom.descendants(HTML).filter(|id| matched[*id as usize]).collect())
+    let mut found = Vec::new();
+    let count = matched.iter().filter(|matched| **matched).count();
+    budget.reserve(&mut found, count)?;
+    found.extend(dom.descendants(HTML).filter(|id| matched[*id as usize]));
+    scope.keep(count * size_of::<NodeId>());
+    Ok(found)
 }
 
 /// Matches one element, its parent and earlier siblings having been matched; answers whether the whole selector did.

@@ -166,6 +166,7 @@ pub(crate) fn check(document: &Document<'_>, main_content: bool) -> Result<(), S
     if let Some(html) = read.html.first() {
         return Err(format!("markup got through: {html:?}"));
     }
+    let json = serde_json::from_str(json.get()).map_err(|error| error.to_string())?;
     same_structure(&read, &json)?;
     for link in &read.links {
         let is_web = link.starts_with("http://") || link.starts_with("https://");

@@ -393,7 +393,7 @@ async fn large_bodies_take_turns_in_memory_and_small_ones_pass_them_by() {
         let body = if request.path() == "/large" { vec![b'x'; 2 * 1024 * 1024] } else { b"small".to_vec() };
         reply("200 OK", &[], body)
     });
-    let client = Client::new(ClientOptions { large_bodies: 1, ..world.options() }).unwrap();
+    let client = Client::new(ClientOptions { body_memory: 2 * 1024 * 1024, ..world.options() }).unwrap();
     let first = client.fetch(get("http://site.example/large")).await.unwrap();
 
     let second = client.fetch(get("http://site.example/large"));

@@ -63,6 +63,9 @@ pub struct Settings {
     pub fetch_per_host_delay: Duration,
     pub fetch_timeout: Duration,
     pub fetch_max_bytes: u64,
+    /// Bytes that extraction may take; what follows from the process's own limit, if it is not set.
+    pub extract_memory: Option<u64>,
+    pub result_max_bytes: u64,
     pub fetch_retries: u32,
     pub crawl_max_sitemaps: usize,
     pub fetch_user_agent: String,

@@ -152,6 +152,13 @@ impl Sources {
             fetch_per_host_delay: duration("fetch_per_host_delay")?,
             fetch_timeout: duration("fetch_timeout")?,
             fetch_max_bytes: bytes("fetch_max_bytes")?,
+            extract_memory: match self.get("extract_memory") {
+                setting if setting.value.is_empty() => None,
+                setting => Some(setting.parse("a size of at least 16MiB, such as 256MiB", |text| {
+                    parse::bytes(text).filter(|bytes| *bytes >= 16 << 20)
+                })?),
+            },
+            result_max_bytes: bytes("result_max_bytes")?,
             fetch_retries: self.get("fetch_retries").parse("a whole number", |text| text.parse().ok())?,
             crawl_max_sitemaps: self
                 .get("crawl_max_sitemaps")

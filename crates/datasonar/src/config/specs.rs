@@ -54,6 +54,12 @@ pub const SPECS: &[Spec] = &[
     spec("fetch_per_host_delay", "0ms", "Least gap between two requests to one host"),
     spec("fetch_timeout", "30s", "For one page"),
     spec("fetch_max_bytes", "10MiB", "The longest body of a page, decompressed"),
+    spec(
+        "extract_memory",
+        "",
+        "The memory that pages may take together while their content is extracted [default: a quarter of the process's]",
+    ),
+    spec("result_max_bytes", "32MiB", "The longest result of a page, as JSON"),
     spec("fetch_retries", "2", "Further tries after a transient failure"),
     spec(
         "crawl_max_sitemaps",

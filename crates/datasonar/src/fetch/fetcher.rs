@@ -18,8 +18,6 @@ use crate::clock::Ids;
 
 /// The pause before the first retry; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// How many bodies over 1 MiB may be in memory at once; a body that grows beyond waits for its turn.
-const LARGE_BODIES: usize = 24;
 /// Where there are more tenants than permits, a page that has to give way again and again keeps its permits for longer each
 /// time, up to this.
 const LONGEST_HOLD: Duration = Duration::from_secs(6);
@@ -35,6 +33,9 @@ pub struct FetchSettings {
     pub per_host_delay: Duration,
     /// Further tries after a transient failure.
     pub retries: u32,
+    /// The bytes that bodies over 256 KiB may take in memory together. A fetch whose body outgrows 256 KiB waits until all that
+    /// it may still become is free.
+    pub body_memory: u64,
 }
 
 /// Gets URLs.
@@ -43,7 +44,7 @@ pub struct Fetcher {
     client: Client,
     hosts: Hosts,
     slots: FairSemaphore,
-    /// For bodies that are large, see [`LARGE_BODIES`].
+    /// Bytes that bodies over 256 KiB take in memory, see [`FetchSettings::body_memory`].
     bodies: FairSemaphore,
     retries: u32,
     ids: Ids,
@@ -130,7 +131,7 @@ impl Fetcher {
             client,
             hosts: Hosts::new(settings.per_host_concurrency, settings.per_host_delay),
             slots: FairSemaphore::new(settings.concurrency),
-            bodies: FairSemaphore::new(LARGE_BODIES),
+            bodies: FairSemaphore::new(usize::try_from(settings.body_memory).unwrap_or(usize::MAX)),
             retries: settings.retries,
             ids,
         }

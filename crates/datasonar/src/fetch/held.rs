@@ -1,15 +1,12 @@
 //! What a fetch holds while it is made and until its document has been dealt with.
 
-use std::{
-    any::Any,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
-use datasonar_net::{LargeBodies, Progress};
+use datasonar_net::{LargeBodies, Progress, ReservedBytes};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -18,7 +15,7 @@ use super::fair_semaphore::{FairSemaphore, Permit, Requester};
 /// A body comes on when this many bytes of it have arrived; a drop now and then does not count.
 const PROGRESS_BYTES: usize = 1024;
 
-/// A slot and, for a large body, a permit to be in memory. The latter belongs to the body, and goes when that goes.
+/// A slot and, for a large body, the memory that it takes. The latter belongs to the body, and goes when that goes.
 #[derive(Debug)]
 pub struct Held {
     slot: Permit,
@@ -70,10 +67,20 @@ impl Held {
 
 #[async_trait]
 impl LargeBodies for Held {
-    async fn admit(&self) -> Box<dyn Any + Send + Sync> {
-        let permit = Arc::new(self.bodies.acquire(self.requester, 1).await);
+    async fn reserve(&self, bytes: u64) -> Box<dyn ReservedBytes> {
+        let permit = Arc::new(self.bodies.acquire(self.requester, bytes).await);
         *self.body.lock() = Arc::downgrade(&permit);
         self.admitted.notify_one();
-        Box::new(permit)
+        Box::new(Body(permit))
+    }
+}
+
+/// The bytes of memory that a large body holds.
+#[derive(Debug)]
+struct Body(Arc<Permit>);
+
+impl ReservedBytes for Body {
+    fn shrink(&self, bytes: u64) {
+        self.0.shrink(bytes);
     }
 }

@@ -41,8 +41,13 @@ impl MemoryNet {
         let mut options = ClientOptions::new(AddressPolicy::unrestricted());
         options.resolver = Arc::new(self.clone());
         options.dialer = Arc::new(self.clone());
-        let settings =
-            FetchSettings { concurrency: 4, per_host_concurrency: 4, per_host_delay: Duration::ZERO, retries: 0 };
+        let settings = FetchSettings {
+            concurrency: 4,
+            per_host_concurrency: 4,
+            per_host_delay: Duration::ZERO,
+            retries: 0,
+            body_memory: 64 * 1024 * 1024,
+        };
         let clock = Arc::new(ManualClock::new(jiff::Timestamp::UNIX_EPOCH));
         Fetcher::new(Client::new(options).unwrap(), settings, Ids::seeded(clock, 1))
     }

@@ -15,7 +15,8 @@ use crate::fetch::Gap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScrapeOptions {
-    /// The format of `content`, or an array of formats: `content` is then an object keyed by format.
+    /// The format of `content`, or an array of one to eight formats: `content` is then an object keyed by format. A format that is
+    /// named twice counts once.
     pub format: Formats,
     /// Leave out navigation, headers, footers and the like.
     pub only_main_content: bool,
@@ -235,6 +236,8 @@ const MAX_HEADERS_ORIGINS: usize = 20;
 const MAX_ORIGIN_BYTES: usize = 300;
 /// The longest `wait_for`, in bytes.
 const MAX_SELECTOR_BYTES: usize = 2_000;
+/// Entries of a list of formats, at most.
+const MAX_FORMATS: usize = 8;
 /// The longest `timeout` that may be asked for, in seconds.
 const MAX_TIMEOUT_SECONDS: u64 = 300;
 
@@ -261,10 +264,16 @@ impl Plan {
         let mut errors = Vec::new();
         let (formats, keyed) = match &options.format {
             Formats::One(format) => (vec![*format], false),
-            Formats::Several(formats) => (formats.clone(), true),
+            Formats::Several(formats) => (set_of(formats), true),
         };
         if formats.is_empty() {
             errors.push(FieldError::new("/format", "name at least one format"));
+        }
+        if let Formats::Several(named) = &options.format
+            && named.len() > MAX_FORMATS
+        {
+            let detail = format!("names {} formats; name each once, {MAX_FORMATS} at most", named.len());
+            errors.push(FieldError::new("/format", detail));
         }
         let render = rendering(options, &formats).map_err(|error| errors.push(error));
         if options.wait_for.as_ref().is_some_and(|selector| !(1..=MAX_SELECTOR_BYTES).contains(&selector.trim().len()))
@@ -318,6 +327,17 @@ impl Plan {
             _ => Err(errors),
         }
     }
+}
+
+/// The formats that are named, each once, in the order in which they are named first.
+fn set_of(named: &[Format]) -> Vec<Format> {
+    let mut formats: Vec<Format> = Vec::with_capacity(named.len().min(MAX_FORMATS));
+    for format in named {
+        if !formats.contains(format) {
+            formats.push(*format);
+        }
+    }
+    formats
 }
 
 /// Whether to render: a screenshot cannot be had otherwise.

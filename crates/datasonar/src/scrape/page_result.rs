@@ -1,8 +1,11 @@
 //! The contract's block for one URL, the same in every endpoint, webhook and poll.
 
+use std::io;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::options::Format;
@@ -157,7 +160,7 @@ pub enum Content {
     Screenshot(PagePicture),
     /// `json`.
     #[schema(value_type = Object)]
-    Json(serde_json::Value),
+    Json(Box<RawValue>),
 }
 
 /// A picture of a page.
@@ -188,7 +191,7 @@ impl From<datasonar_extract::Content> for Content {
             datasonar_extract::Content::Links(links) => {
                 Self::Links(links.into_iter().map(|link| PageLink { url: link.url, text: link.text }).collect())
             }
-            datasonar_extract::Content::Json(value) => Self::Json(value),
+            datasonar_extract::Content::Json(json) => Self::Json(json.into_raw()),
         }
     }
 }
@@ -252,6 +255,29 @@ impl PageResult {
 
     /// Its JSON, as it goes into segments and answers. It takes no more memory than its length.
     pub fn to_json(&self) -> Bytes {
-        serde_json::to_vec(self).expect("a page result has string keys only").into_boxed_slice().into()
+        let mut json = Vec::with_capacity(self.json_len());
+        serde_json::to_writer(&mut json, self).expect("a page result has string keys only");
+        json.into_boxed_slice().into()
+    }
+
+    /// Returns the length of its JSON in bytes. Takes a while, and no memory.
+    pub fn json_len(&self) -> usize {
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, self).expect("a page result has string keys only");
+        length.0
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

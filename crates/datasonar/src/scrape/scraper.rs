@@ -26,6 +26,9 @@ use crate::{
 
 /// The longest that deriving the content of one page may take.
 const EXTRACT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The memory that most documents need, in bytes: so much, and so much for each byte of theirs.
+const USUAL_MEMORY: usize = 8 * 1024 * 1024;
+const USUAL_MEMORY_PER_BYTE: usize = 24;
 /// What a page that is waited for may take beyond its time limit, so that one that ends by itself can say how.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -41,6 +44,10 @@ pub struct ScraperParts {
     pub policy: AddressPolicy,
     /// How many documents are worked on at once.
     pub cpus: NonZero<usize>,
+    /// The memory in bytes that documents worked on may take together.
+    pub memory: u64,
+    /// The longest page result, in bytes of JSON.
+    pub max_result: u64,
     /// Called before a document is processed, with its URL.
     pub before_processing: Option<BeforeProcessing>,
 }
@@ -55,6 +62,10 @@ pub struct Scraper {
     robots: Robots,
     policy: AddressPolicy,
     cpus: FairSemaphore,
+    /// Bytes of memory that documents take.
+    memory: FairSemaphore,
+    max_memory: u64,
+    max_result: u64,
     gate: ProcessingGate,
     before_processing: Option<BeforeProcessing>,
 }
@@ -160,9 +171,19 @@ impl From<PageResult> for Scraped {
 impl Scraper {
     /// Puts a scraper together.
     pub fn new(parts: ScraperParts) -> Self {
-        let ScraperParts { fetcher, renderer, robots, policy, cpus, before_processing } = parts;
-        let cpus = FairSemaphore::new(cpus.get());
-        Self { fetcher, renderer, robots, policy, cpus, gate: ProcessingGate::default(), before_processing }
+        let ScraperParts { fetcher, renderer, robots, policy, cpus, memory, max_result, before_processing } = parts;
+        Self {
+            fetcher,
+            renderer,
+            robots,
+            policy,
+            cpus: FairSemaphore::new(cpus.get()),
+            memory: FairSemaphore::new(usize::try_from(memory).unwrap_or(usize::MAX)),
+            max_memory: memory,
+            max_result,
+            gate: ProcessingGate::default(),
+            before_processing,
+        }
     }
 
     /// Scrapes one URL. There is always a page result; `stop` ends it early as `cancelled`. Where the client waits, there is
@@ -293,14 +314,41 @@ impl Scraper {
     }
 
     /// Derives a document's content, on a thread that may be busy.
+    ///
+    /// Most documents need a small part of the memory that they may take: they ask for that first. One that needs more is worked on
+    /// again with all that it may take; if that is more than there is for all documents, with all there is, and alone.
     async fn derive(&self, target: Target<'_>, plan: &Arc<Plan>, got: Got, may_render: bool) -> Derived {
+        let bytes = got.document.body().len();
+        let most = self.max_memory.min(extract::default_memory(bytes) as u64);
+        let usual = most.min((USUAL_MEMORY + USUAL_MEMORY_PER_BYTE * bytes) as u64);
+        let mut next = (got, usual);
+        loop {
+            let (got, memory) = next;
+            match self.derive_within(target, plan, got, may_render, (memory, most)).await {
+                Ok(derived) => return derived,
+                Err(got) => next = (*got, most),
+            }
+        }
+    }
+
+    /// Does the same within so many bytes of memory, of so many that the document may take; gives it back if it needs more.
+    async fn derive_within(
+        &self,
+        target: Target<'_>,
+        plan: &Arc<Plan>,
+        got: Got,
+        may_render: bool,
+        (memory, most): (u64, u64),
+    ) -> Result<Derived, Box<Got>> {
         let passed = async {
             // Before a thread is waited for: whoever is alone must not wait for one that others hold at the gate.
             let (inside, beside) = match target.door {
                 Some(door) => (Some(door.enter().await), None),
                 None => (None, Some(self.gate.beside().await)),
             };
-            (self.cpus.acquire(target.requester, 1).await, inside, beside)
+            // Memory first, so that no processor is held by what waits for memory.
+            let bytes = self.memory.acquire(target.requester, memory).await;
+            (self.cpus.acquire(target.requester, 1).await, bytes, inside, beside)
         };
         let gives_way = async {
             match &got.held {
@@ -311,11 +359,12 @@ impl Scraper {
         let held = tokio::select! {
             biased;
             held = passed => held,
-            () = gives_way => return Derived::GaveWay,
+            () = gives_way => return Ok(Derived::GaveWay),
         };
         let page = target.failed(PageError::new(ErrorCode::Internal, "the page has no content"), 0);
         let plan = plan.clone();
         let before = self.before_processing.clone();
+        let max_result = self.max_result;
         let limit = EXTRACT_TIMEOUT.min(plan.timeout.saturating_sub(got.spent).max(Duration::from_secs(1)));
         let work = move || {
             let _held = held;
@@ -323,14 +372,15 @@ impl Scraper {
                 before(got.document.final_url());
             }
             if may_render && got.document.is_shell() {
-                return Derived::IsShell;
+                return Ok(Derived::IsShell);
             }
-            Derived::Page(derive(page, got, &plan, limit))
+            let bounds = Bounds { memory, is_all: memory == most, time: limit, max_result };
+            derive(page, got, &plan, &bounds).map(Derived::Page)
         };
         cpu::run(work).await.unwrap_or_else(|_| {
             tracing::error!(url = shown_url(target.url), "extracting a page panicked");
             let error = PageError::new(ErrorCode::Internal, "the page could not be processed");
-            Derived::Page(Scraped::failed(target, error))
+            Ok(Derived::Page(Scraped::failed(target, error)))
         })
     }
 
@@ -403,11 +453,16 @@ fn facts(url: &Url, headers: &HeaderMap, page: Option<extract::CrawlFacts>) -> B
 }
 
 /// Derives the content of a document. Takes a while: for a thread that may be busy. `page` is its result without content.
-fn derive(page: PageResult, got: Got, plan: &Plan, limit: Duration) -> Scraped {
+/// Gives the document back if it needs more memory than this and may take more.
+fn derive(page: PageResult, got: Got, plan: &Plan, bounds: &Bounds) -> Result<Scraped, Box<Got>> {
     let begin = Instant::now();
-    let Got { document: from, spent, held: _held } = got;
+    let (from, spent) = (&got.document, got.spent);
     let document = extract::Document { url: from.final_url(), content_type: from.content_type(), body: from.body() };
-    let extracted = extract::extract(&document, &plan.extract, &|| begin.elapsed() > limit);
+    let memory = usize::try_from(bounds.memory).unwrap_or(usize::MAX);
+    let extracted = extract::extract_within(&document, &plan.extract, memory, &|| begin.elapsed() > bounds.time);
+    if matches!(extracted, Err(extract::ExtractError::TooLarge { .. })) && !bounds.is_all {
+        return Err(Box::new(got));
+    }
     let page = PageResult {
         final_url: Some(from.final_url().to_string()),
         status_code: Some(from.status().as_u16()),
@@ -419,7 +474,7 @@ fn derive(page: PageResult, got: Got, plan: &Plan, limit: Duration) -> Scraped {
             let page = PageResult {
                 status: PageStatus::Success,
                 error: None,
-                content: content(extracted.contents, &from, plan),
+                content: content(extracted.contents, from, plan),
                 metadata: Some(extracted.metadata.into()),
                 ..page
             };
@@ -430,7 +485,34 @@ fn derive(page: PageResult, got: Got, plan: &Plan, limit: Duration) -> Scraped {
             (PageResult { error: Some(PageError::new(code, error.to_string())), ..page }, None)
         }
     };
-    Scraped { facts: plan.is_crawl.then(|| facts(from.final_url(), from.headers(), of_page)), ..page.into() }
+    let page = if page.json_len() as u64 > bounds.max_result { too_large(page, bounds.max_result) } else { page };
+    Ok(Scraped { facts: plan.is_crawl.then(|| facts(from.final_url(), from.headers(), of_page)), ..page.into() })
+}
+
+/// What a document may take while its content is derived.
+struct Bounds {
+    /// In bytes.
+    memory: u64,
+    /// Whether it may take no more than that.
+    is_all: bool,
+    time: Duration,
+    /// The longest page result, in bytes of JSON.
+    max_result: u64,
+}
+
+/// The page result of a page whose content is longer than a result may be.
+fn too_large(page: PageResult, most: u64) -> PageResult {
+    let message = format!(
+        "the page's content takes more than {most} bytes: ask for fewer formats, or for less of the page with include_selectors, or raise \
+         RESULT_MAX_BYTES"
+    );
+    PageResult {
+        status: PageStatus::Error,
+        content: None,
+        metadata: None,
+        error: Some(PageError::new(ErrorCode::BodyTooLarge, message)),
+        ..page
+    }
 }
 
 /// The contents in the order asked for. Those of text are in that order, too.

@@ -314,6 +314,7 @@ fn build(
             per_host_concurrency: settings.fetch_per_host_concurrency,
             per_host_delay: settings.fetch_per_host_delay,
             retries: settings.fetch_retries,
+            body_memory: memory_for_documents(&settings),
         },
         seams.ids.clone(),
     );
@@ -333,6 +334,8 @@ fn build(
         renderer,
         policy: policy.clone(),
         cpus,
+        memory: memory_for_documents(&settings),
+        max_result: settings.result_max_bytes,
         before_processing: seams.before_processing.clone(),
     }));
     let wake = Wake::default();
@@ -410,6 +413,11 @@ fn hosts(settings: &Settings, rows: Option<&Rows>, seams: &Seams) -> Hosts {
             Hosts::shared(concurrency, delay, Arc::new(SharedHosts { owner, store, clock, concurrency }))
         }
     }
+}
+
+/// The memory in bytes that documents may take together while their content is derived; bodies in flight may take as much.
+fn memory_for_documents(settings: &Settings) -> u64 {
+    settings.extract_memory.unwrap_or_else(|| crate::memory::default_share(crate::memory::of_process()))
 }
 
 /// The bounds of a request's options.

@@ -246,7 +246,8 @@ async fn dripping_and_stalling_bodies_keep_nobody_waiting() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_that_do_not_end_keep_no_other_large_body_waiting() {
-    let server = setup().flag("fetch_concurrency", "64").start().await;
+    // Bodies of unknown length reserve 10 MiB each.
+    let server = setup().flag("fetch_concurrency", "64").flag("extract_memory", "240MiB").start().await;
     let [neighbour, _] = account(&server, "neighbour").await;
     let (mut urls, mut hosts) = (Vec::new(), Vec::new());
     for n in 0..6 {

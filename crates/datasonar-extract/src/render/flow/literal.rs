@@ -1,6 +1,6 @@
 //! What is written as it stands: blocks of code, code in a line, pictures.
 
-use super::Writer;
+use super::{SLACK, Writer};
 use crate::{
     ExtractError,
     budget::Budget,
@@ -40,14 +40,21 @@ impl Code {
 
 impl Writer<'_> {
     pub(super) fn code_block(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<(), ExtractError> {
+        let scope = budget.scope();
         let text = preformatted(&self.page, id, budget)?;
         if text.trim().is_empty() {
             return Ok(());
         }
+        let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count() + 4;
+        let ticks = longest_ticks(&text);
+        let written = (text.len() + ticks * 3).saturating_add(lines.saturating_mul(self.prefix.len() + 1));
+        let before = self.out.capacity();
+        budget.reserve_text(&mut self.out, written + SLACK)?;
+        let grown = self.out.capacity() - before;
         self.block(2);
         // No emphasis is opened for code.
         self.begin_line();
-        let fence = "`".repeat(longest_ticks(&text).max(2) + 1);
+        let fence = "`".repeat(ticks.max(2) + 1);
         if self.markdown {
             self.out.push_str(&fence);
             self.out.push_str(language(&self.page, id).unwrap_or_default());
@@ -65,6 +72,7 @@ impl Writer<'_> {
             self.out.push_str(&fence);
         }
         self.block(2);
+        scope.keep(grown);
         Ok(())
     }
 
@@ -117,16 +125,20 @@ impl Writer<'_> {
         self.code = Some(Code { start, end: self.out.len(), ticks, pad: pad.len() });
     }
 
-    pub(super) fn image(&mut self, id: NodeId) {
+    pub(super) fn image(&mut self, id: NodeId, budget: &Budget<'_>) -> Result<(), ExtractError> {
         if !self.markdown {
-            return;
+            return Ok(());
         }
         let dom = self.page.dom;
         if decorates(dom, id) {
-            return;
+            return Ok(());
         }
-        let Some(url) = image_source(dom, id, self.page.base) else { return };
-        let alt = collapse(dom.attr(id, "alt").unwrap_or_default());
+        let Some(url) = image_source(dom, id, self.page.base) else { return Ok(()) };
+        let alt = dom.attr(id, "alt").unwrap_or_default();
+        budget.allocate(alt.len())?;
+        budget.reserve_text(&mut self.out, alt.len() * 2 + SLACK)?;
+        budget.free(alt.len());
+        let alt = collapse(alt);
         self.begin_word();
         self.out.push_str("![");
         for (at, word) in alt.split(' ').enumerate() {
@@ -138,5 +150,6 @@ impl Writer<'_> {
         self.out.push_str("](");
         markdown_url(url.as_str(), &mut self.out);
         self.out.push(')');
+        Ok(())
     }
 }

@@ -51,6 +51,7 @@ impl Notes {
                             if let Some(name) =
                                 dom.attr(id, "id").filter(|_| stands_by_itself(dom, id) && has_words(page, id))
                             {
+                                budget.reserve_entry(&mut items)?;
                                 items.entry(name).or_insert(id);
                             }
                         }

@@ -164,6 +164,12 @@ impl Permit {
         offer.is_taken = true;
     }
 
+    /// Returns all but `amount` of the permits; all of them are returned when this is dropped.
+    pub fn shrink(&self, amount: u64) {
+        self.semaphore.0.lock().shrink(self.requester, self.id, amount);
+        self.semaphore.pass_on();
+    }
+
     /// Returns a function that notes progress of the work that the permit is held for.
     pub fn progress(&self) -> impl Fn() + Send + Sync + 'static + use<> {
         let (semaphore, requester, id) = (self.semaphore.clone(), self.requester, self.id);

@@ -240,6 +240,19 @@ impl<W> Queue<W> {
         self.tidy(requester);
     }
 
+    /// Takes back all but `amount` of what a holder holds.
+    pub(super) fn shrink(&mut self, requester: Requester, id: u64, amount: u64) {
+        let Some(holder) = self.holder(requester, id) else { return };
+        let spare = holder.amount.saturating_sub(amount);
+        let asked = if holder.is_asked { spare } else { 0 };
+        holder.amount -= spare;
+        let tenant = self.tenants.get_mut(&requester.tenant).expect("it has a holder");
+        let job = tenant.jobs.get_mut(&requester.job).expect("it has a holder");
+        (job.held, job.asked) = (job.held - spare, job.asked - asked);
+        (tenant.held, tenant.asked) = (tenant.held - spare, tenant.asked - asked);
+        self.held -= spare;
+    }
+
     /// Notes that a holder is able to yield from now on, and whether that costs no work. Returns what is cancelled when it is
     /// asked to.
     pub(super) fn offer(&mut self, requester: Requester, id: u64, is_idle: bool) -> CancellationToken {
