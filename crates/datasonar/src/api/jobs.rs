@@ -65,7 +65,7 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
     let key = idempotency_key(request.headers())?;
     let id = app.jobs.mint();
     let (Fields { members, fingerprint }, urls) =
-        batch(request, app.settings.max_request_bytes, app.jobs.urls(id)).await?;
+        batch(request, app.settings.max_request_bytes, scope.account, app.jobs.urls(id)).await?;
     let Asked { options, webhook_url } = app.jobs.terms().asked(members)?;
     let urls = urls.ok_or_else(|| Problem::field("/urls", "is missing"))?;
     if urls.count() == 0 {

@@ -103,6 +103,7 @@ impl SitemapWalk {
             headers: &headers,
             timeout: TIMEOUT,
             max_bytes: MAX_BYTES,
+            is_prefix_enough: false,
             lane: self.lane,
             gap: self.gap,
             guard: None,

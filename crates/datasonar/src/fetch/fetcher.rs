@@ -51,6 +51,8 @@ pub struct Fetch<'a> {
     pub timeout: Duration,
     /// The largest body, decoded.
     pub max_bytes: u64,
+    /// Whether a longer body is cut there, rather than refused.
+    pub is_prefix_enough: bool,
     /// On whose behalf: lanes are served in turn.
     pub lane: Uuid,
     /// The least time between this request's begin and that of the next to its host; the operator's may be longer.
@@ -123,6 +125,7 @@ impl Fetcher {
             self.client.fetch(FetchRequest {
                 headers: fetch.headers.clone(),
                 max_body_bytes: fetch.max_bytes,
+                is_prefix_enough: fetch.is_prefix_enough,
                 timeout,
                 guard: fetch.guard.cloned(),
                 ..FetchRequest::new(fetch.url.clone())

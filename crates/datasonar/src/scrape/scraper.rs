@@ -164,6 +164,7 @@ impl Scraper {
             headers: &plan.headers,
             timeout: plan.timeout,
             max_bytes: plan.max_bytes,
+            is_prefix_enough: false,
             lane: target.lane,
             gap: plan.gap,
             guard: guard.as_ref(),
