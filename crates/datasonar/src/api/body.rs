@@ -34,11 +34,10 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::{
     batch::{self, Stop},
     problem::Problem,
-    shares::Shares,
 };
 use crate::{
     cpu,
-    jobs::{self, UrlWriter},
+    jobs::{self, Shares, UrlWriter},
 };
 
 /// The longest body that is not a batch's.
@@ -220,6 +219,8 @@ fn arriving(body: Body, most: u64, max_bytes: u64) -> BoxStream<'static, io::Res
             None => (Err(Fault::TooLarge(max_bytes).error()), (chunks, 0)),
         })
     })
+    // Decoders ask again after the end.
+    .fuse()
     .boxed()
 }
 
@@ -263,7 +264,11 @@ impl AsyncRead for Reader {
         let read = buffer.filled().len().saturating_sub(before) as u64;
         match self.left.checked_sub(read) {
             Some(left) => self.left = left,
-            None => return Poll::Ready(Err(Fault::TooLarge(self.max_bytes).error())),
+            None => {
+                // A read that fails has read nothing.
+                buffer.set_filled(before);
+                return Poll::Ready(Err(Fault::TooLarge(self.max_bytes).error()));
+            }
         }
         polled
     }

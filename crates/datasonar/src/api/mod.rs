@@ -15,7 +15,6 @@ mod problem;
 mod replays;
 mod schedules;
 mod scrape;
-mod shares;
 mod types;
 mod webhooks;
 

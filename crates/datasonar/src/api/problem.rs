@@ -186,6 +186,7 @@ impl From<ResultsError> for Problem {
     fn from(error: ResultsError) -> Self {
         match error {
             ResultsError::Store(error) => error.into(),
+            error @ ResultsError::TooManyReaders => Self::unavailable(error.to_string()),
             error => Self::internal(&error),
         }
     }

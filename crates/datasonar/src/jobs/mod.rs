@@ -8,6 +8,7 @@ mod options;
 mod request;
 mod results;
 pub mod segment;
+mod shares;
 mod urls;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use blocking::{blocking, permit};
 pub use options::{CrawlJob, JobOptions, Payload, PayloadKind};
 pub use request::{Asked, JobRequest, Pages, Terms, read_job};
 pub use results::{ByteStream, Position, ResultPage, Results, ResultsError};
+pub use shares::{Share, Shares};
 pub use urls::{UrlWriter, read_urls};
 
 use crate::{

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 /// Places for which accounts compete. An account gets another while it holds fewer than are free: one alone takes half of them, the next half of the
 /// rest, and there is one left for an account that has none until as many accounts as that takes press at once.
-pub(super) struct Shares(Mutex<Held>);
+pub struct Shares(Mutex<Held>);
 
 struct Held {
     free: usize,
@@ -15,13 +15,13 @@ struct Held {
 }
 
 impl Shares {
-    /// So many places.
-    pub(super) const fn new(places: usize) -> Self {
+    /// Returns so many places.
+    pub const fn new(places: usize) -> Self {
         Self(Mutex::new(Held { free: places, by_account: BTreeMap::new() }))
     }
 
-    /// Takes a place for an account, unless it has its share.
-    pub(super) fn take(&'static self, account: AccountId) -> Option<Share> {
+    /// Takes a place for an account. Returns `None` if it has its share.
+    pub fn take(&'static self, account: AccountId) -> Option<Share> {
         let mut held = self.0.lock();
         let own = held.by_account.get(&account).copied().unwrap_or_default();
         if own >= held.free {
@@ -34,7 +34,7 @@ impl Shares {
 }
 
 /// A place, until it is dropped.
-pub(super) struct Share {
+pub struct Share {
     shares: &'static Shares,
     account: AccountId,
 }
