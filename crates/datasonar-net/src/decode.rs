@@ -155,18 +155,41 @@ impl Share {
     }
 }
 
+/// The most of a body that is read, decoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    /// So many bytes.
+    pub(crate) bytes: u64,
+    /// Whether a longer body is cut there, rather than refused.
+    pub(crate) cuts: bool,
+}
+
+impl Limit {
+    /// Cuts a body that is longer.
+    ///
+    /// # Errors
+    /// When it may not be cut.
+    fn cut(self, mut out: BytesMut) -> Result<Bytes, BodyError> {
+        if !self.cuts {
+            return Err(too_large(self.bytes));
+        }
+        out.truncate(usize::try_from(self.bytes).unwrap_or(usize::MAX));
+        Ok(out.freeze())
+    }
+}
+
 /// Reads a body to its end and undoes its codings. What bodies over 256 KiB take is taken of `memory`.
 pub(crate) async fn read(
     body: impl Incoming,
     headers: &HeaderMap,
-    max_bytes: u64,
+    limit: Limit,
     memory: &dyn LargeBodies,
 ) -> Result<Read, BodyError> {
     let mut share = Share::default();
     let coding = coding(headers)?;
     let bytes = match coding {
-        None => read_identity(body, max_bytes, &mut share, memory).await?,
-        Some(coding) => read_coded(body, coding, max_bytes, &mut share, memory).await?,
+        None => read_identity(body, limit, &mut share, memory).await?,
+        Some(coding) => read_coded(body, coding, limit, &mut share, memory).await?,
     };
     share.settle(bytes.len());
     Ok(Read { bytes, was_coded: coding.is_some(), share })
@@ -174,23 +197,26 @@ pub(crate) async fn read(
 
 async fn read_identity(
     mut body: impl Incoming,
-    max_bytes: u64,
+    limit: Limit,
     share: &mut Share,
     memory: &dyn LargeBodies,
 ) -> Result<Bytes, BodyError> {
-    if body.size_hint().lower() > max_bytes {
-        return Err(too_large(max_bytes));
+    if body.size_hint().lower() > limit.bytes && !limit.cuts {
+        return Err(too_large(limit.bytes));
     }
     let announced = body.size_hint().exact();
-    let most = announced.unwrap_or(max_bytes);
+    let most = announced.unwrap_or(limit.bytes).min(limit.bytes);
     let mut out = BytesMut::with_capacity(usize::try_from(announced.unwrap_or(0)).unwrap_or(0).min(SMALL_BYTES));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Connection(explain(&error)))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if (out.len() + data.len()) as u64 > max_bytes {
-            return Err(too_large(max_bytes));
+        if (out.len() + data.len()) as u64 > limit.bytes {
+            if limit.cuts {
+                out.extend_from_slice(&data);
+            }
+            return limit.cut(out);
         }
         share.grow(out.len() + data.len(), most, memory).await;
         out.extend_from_slice(&data);
@@ -201,10 +227,11 @@ async fn read_identity(
 async fn read_coded(
     body: impl Incoming,
     coding: Coding,
-    max_bytes: u64,
+    limit: Limit,
     share: &mut Share,
     memory: &dyn LargeBodies,
 ) -> Result<Bytes, BodyError> {
+    let max_bytes = limit.bytes;
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
     let chunks = BodyDataStream::new(body).map(move |chunk| match chunk {
@@ -233,7 +260,7 @@ async fn read_coded(
         }
         let decoded = out.len() as u64;
         if decoded > max_bytes {
-            return Err(too_large(max_bytes));
+            return limit.cut(out);
         }
         if decoded > RATIO_FREE_BYTES && decoded / MAX_RATIO > received.load(Ordering::Relaxed) {
             return Err(BodyError::TooLarge(format!("the body expands more than {MAX_RATIO} times")));

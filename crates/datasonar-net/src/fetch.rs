@@ -22,7 +22,7 @@ use crate::channel::{Channel, MAX_HEADERS};
 use crate::client::{Client, FETCH_KEEP, NoResponse, no_body};
 use crate::connect::Target;
 use crate::credentials;
-use crate::decode::{self, BodyError, LargeBodies, Share};
+use crate::decode::{self, BodyError, LargeBodies, Limit, Share};
 use crate::fetch_error::{FetchError, FetchErrorKind};
 use crate::headers;
 use crate::timings::{Timings, Trace};
@@ -48,6 +48,8 @@ pub struct FetchRequest {
     pub max_redirects: u8,
     /// The largest body accepted, in bytes, after decoding.
     pub max_body_bytes: u64,
+    /// Whether a longer body is cut there, rather than refused.
+    pub is_prefix_enough: bool,
     /// The time for everything, from the first connection to the last byte, over all redirects.
     pub timeout: Duration,
     /// Asked of each redirect's target, besides what is checked of it in any case.
@@ -117,6 +119,7 @@ impl FetchRequest {
             headers_origins: Vec::new(),
             max_redirects: 10,
             max_body_bytes: 10 * 1024 * 1024,
+            is_prefix_enough: false,
             timeout: Duration::from_secs(30),
             guard: None,
             progress: None,
@@ -228,7 +231,8 @@ impl Client {
                 }
             });
             let memory = request.large_bodies.as_deref().unwrap_or(&self.inner.body_memory);
-            let read = decode::read(body, &head.headers, request.max_body_bytes, memory).await?;
+            let limit = Limit { bytes: request.max_body_bytes, cuts: request.is_prefix_enough };
+            let read = decode::read(body, &head.headers, limit, memory).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);
             let mut headers = head.headers;

@@ -32,13 +32,71 @@ pub(super) enum Stop {
     Field(FieldError),
     /// Its URLs could not be kept.
     Jobs(JobsError),
+    /// The reader panicked, with this.
+    Panicked(String),
 }
 
-/// Where the reader is, to tell an error's place, and what went wrong with the URLs.
+/// The errors found while reading. A value of the wrong type is noted and passed over, because the rest may not be JSON, which counts for more.
 #[derive(Default)]
 struct State {
-    place: Option<String>,
+    /// The first value of the wrong type.
+    wrong: Option<FieldError>,
+    /// What went wrong with the URLs.
     stop: Option<Stop>,
+}
+
+impl State {
+    /// Notes what is wrong with a field, unless something was noted before.
+    fn blame(&mut self, place: impl Into<String>, detail: impl Into<String>) {
+        self.wrong.get_or_insert_with(|| FieldError::new(place, detail));
+    }
+
+    fn expected(&mut self, place: impl Into<String>, found: &str, expected: &str) {
+        self.blame(place, format!("invalid type: {found}, expected {expected}"));
+    }
+}
+
+/// The methods of a visitor for values of the wrong type: each calls `wrong` with what was found, and passes over the value. Items are read as values, so
+/// that their strings are checked, too.
+macro_rules! passes_over {
+    (scalars) => {
+        fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+            Ok(self.wrong(&format!("boolean `{value}`")))
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+            Ok(self.wrong(&format!("integer `{value}`")))
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+            Ok(self.wrong(&format!("integer `{value}`")))
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+            Ok(self.wrong(&format!("floating point `{value}`")))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(self.wrong("null"))
+        }
+    };
+    (string) => {
+        fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+            Ok(self.wrong("string"))
+        }
+    };
+    (seq) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<Value>()?.is_some() {}
+            Ok(self.wrong("sequence"))
+        }
+    };
+    (map) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<String, Value>()?.is_some() {}
+            Ok(self.wrong("map"))
+        }
+    };
 }
 
 /// Reads an object. With `urls`, its member of that name goes there, and it is answered if there was such a member.
@@ -51,21 +109,20 @@ pub(super) fn read(
     let mut deserializer = serde_json::Deserializer::from_reader(body);
     let mut state = State::default();
     let object = Object { urls, stretch: &stretch, state: &mut state };
-    let read = deserializer.deserialize_map(object).and_then(|read| deserializer.end().map(|()| read));
-    read.map_err(|error| {
-        if let Some(stop) = state.stop {
-            return stop;
-        }
-        match error.classify() {
-            Category::Io => unreadable(error.into()),
-            Category::Syntax | Category::Eof => Stop::Malformed(error.to_string()),
-            Category::Data => {
-                let text = error.to_string();
-                let detail = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]);
-                Stop::Field(FieldError::new(state.place.unwrap_or_default(), detail))
-            }
-        }
-    })
+    let read = deserializer.deserialize_any(object).and_then(|read| deserializer.end().map(|()| read));
+    match (read, state.stop, state.wrong) {
+        (_, Some(stop), _) => Err(stop),
+        (Ok(_), None, Some(wrong)) => Err(Stop::Field(wrong)),
+        (Ok(read), None, None) => Ok(read),
+        (Err(error), None, wrong) => Err(match error.classify() {
+            Category::Io => match (unreadable(error.into()), wrong) {
+                (Stop::Field(_), Some(wrong)) => Stop::Field(wrong),
+                (stop, _) => stop,
+            },
+            // What has the wrong type was noted and passed over, so that nothing else remains.
+            Category::Syntax | Category::Eof | Category::Data => Stop::Malformed(error.to_string()),
+        }),
+    }
 }
 
 fn unreadable(error: io::Error) -> Stop {
@@ -114,9 +171,10 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut members = Map::new();
         let (mut waiting, mut urls) = (self.urls, None);
         while let Some(name) = map.next_key::<String>()? {
-            self.state.place = Some(pointer(&name));
             if members.contains_key(&name) || (name == "urls" && urls.is_some()) {
-                return Err(A::Error::custom("this field stands twice"));
+                self.state.blame(pointer(&name), "this field stands twice");
+                map.next_value::<Value>()?;
+                continue;
             }
             match waiting.take_if(|_| name == "urls") {
                 Some(mut writer) => {
@@ -128,9 +186,31 @@ impl<'de> Visitor<'de> for Object<'_> {
                     members.insert(name, value);
                 }
             }
-            self.state.place = None;
         }
         Ok((members, urls))
+    }
+
+    passes_over!(scalars);
+    passes_over!(string);
+    passes_over!(seq);
+}
+
+impl Object<'_> {
+    fn wrong(self, found: &str) -> (Map<String, Value>, Option<UrlWriter>) {
+        self.state.expected("", found, "a JSON object");
+        (Map::new(), None)
+    }
+}
+
+impl Urls<'_> {
+    fn wrong(self, found: &str) {
+        self.state.expected("/urls", found, "an array of URLs");
+    }
+}
+
+impl Url<'_> {
+    fn wrong(self, found: &str) {
+        self.state.expected(format!("/urls/{}", self.writer.count()), found, "a URL as a string");
     }
 }
 
@@ -144,7 +224,7 @@ impl<'de> DeserializeSeed<'de> for Urls<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -158,16 +238,18 @@ impl<'de> Visitor<'de> for Urls<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         loop {
             let url = Url { writer: self.writer, state: self.state };
-            match seq.next_element_seed(url) {
-                Ok(Some(())) => self.stretch.set(0),
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    self.state.place = Some(format!("/urls/{}", self.writer.count()));
-                    return Err(error);
-                }
+            if seq.next_element_seed(url)?.is_none() {
+                return Ok(());
+            }
+            if self.state.wrong.is_none() {
+                self.stretch.set(0);
             }
         }
     }
+
+    passes_over!(scalars);
+    passes_over!(string);
+    passes_over!(map);
 }
 
 struct Url<'a> {
@@ -179,11 +261,11 @@ impl<'de> DeserializeSeed<'de> for Url<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
+        deserializer.deserialize_any(self)
     }
 }
 
-impl Visitor<'_> for Url<'_> {
+impl<'de> Visitor<'de> for Url<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -191,9 +273,16 @@ impl Visitor<'_> for Url<'_> {
     }
 
     fn visit_str<E: Error>(self, url: &str) -> Result<(), E> {
+        if self.state.wrong.is_some() {
+            return Ok(());
+        }
         self.writer.push(url).map_err(|error| {
             self.state.stop = Some(Stop::Jobs(error));
             E::custom("the URL could not be kept")
         })
     }
+
+    passes_over!(scalars);
+    passes_over!(seq);
+    passes_over!(map);
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     app::App,
     crypto::sha256,
-    jobs::{Asked, Position, Submit, UrlWriter, blocking},
+    jobs::{Asked, Position, Results, Submit, UrlWriter, blocking},
     scrape::PageResult,
 };
 
@@ -65,7 +65,7 @@ async fn batch_async(State(app): State<App>, Caller(scope): Caller, request: Req
     let key = idempotency_key(request.headers())?;
     let id = app.jobs.mint();
     let (Fields { members, fingerprint }, urls) =
-        batch(request, app.settings.max_request_bytes, app.jobs.urls(id)).await?;
+        batch(request, app.settings.max_request_bytes, scope.account, app.jobs.urls(id)).await?;
     let Asked { options, webhook_url } = app.jobs.terms().asked(members)?;
     let urls = urls.ok_or_else(|| Problem::field("/urls", "is missing"))?;
     if urls.count() == 0 {
@@ -213,6 +213,7 @@ async fn show(
         return Ok(json(StatusCode::OK, view.into()));
     }
     let (length, result) = app.results.result(&job);
+    let result = Results::for_client(&job, result)?;
     let head = format!(r#"{},"result":"#, view.strip_suffix('}').expect("an object ends so"));
     let length = head.len() as u64 + length + 1;
     let part = |bytes: Bytes| std::future::ready(Ok(bytes)).into_stream();
@@ -247,6 +248,7 @@ pub(super) fn send_payload(app: &App, job: &Job) -> Result<Response, Problem> {
         return Err(Problem::new(StatusCode::GONE, "the result has expired and was deleted"));
     }
     let (length, body) = app.results.payload(job);
+    let body = Results::for_client(job, body)?;
     Ok(sized(json(StatusCode::OK, Body::from_stream(body)), length))
 }
 
@@ -326,7 +328,7 @@ async fn results(
     }
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("application/x-ndjson") || accept.contains("application/jsonl") {
-        let mut response = Body::from_stream(app.results.ndjson(&job)).into_response();
+        let mut response = Body::from_stream(Results::for_client(&job, app.results.ndjson(&job))?).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         return Ok(response);
     }

@@ -21,6 +21,7 @@ mod webhooks;
 use axum::{
     Json, Router,
     extract::{MatchedPath, Request, State},
+    http::{HeaderValue, header},
     middleware::{self, Next},
     response::Response,
     routing::get,
@@ -50,6 +51,10 @@ pub fn router(app: App, pages: Router<App>) -> Router {
         .with_state(app)
 }
 
+/// The reason why a request's host cannot be used. Whoever accepts connections attaches it to the request, which then is answered with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongHost(pub &'static str);
+
 async fn describe(document: OpenApi) -> Json<OpenApi> {
     Json(document)
 }
@@ -59,8 +64,13 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let id = app.ids.uuid();
     let method = request.method().as_str().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let is_api = request.uri().path() == "/v1" || request.uri().path().starts_with("/v1/");
     let begin = Instant::now();
-    let response = problem::identify(id, request, next).await;
+    let mut response = problem::identify(id, request, next).await;
+    if is_api {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     let elapsed = begin.elapsed();
     health::count(&method, &route, response.status(), elapsed.as_secs_f64());
     tracing::debug!(%id, method, route, status = response.status().as_u16(), elapsed_us = elapsed.as_micros(), "answered");

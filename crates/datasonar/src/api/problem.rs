@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::WrongHost;
 use crate::{
     clock::whole_seconds,
     jobs::{JobsError, ResultsError},
@@ -185,6 +186,7 @@ impl From<ResultsError> for Problem {
     fn from(error: ResultsError) -> Self {
         match error {
             ResultsError::Store(error) => error.into(),
+            error @ ResultsError::TooManyReaders => Self::unavailable(error.to_string()),
             error => Self::internal(&error),
         }
     }
@@ -192,7 +194,17 @@ impl From<ResultsError> for Problem {
 
 /// Gives every request an id and every response its header.
 pub(super) async fn identify(id: Uuid, request: Request, next: Next) -> Response {
-    let mut response = REQUEST_ID.scope(id, next.run(request)).await;
+    let wrong_host = request.extensions().get::<WrongHost>().copied();
+    let answer = async {
+        match wrong_host {
+            Some(WrongHost(why)) => {
+                Problem::new(StatusCode::BAD_REQUEST, format!("{why}; name the server in one Host header"))
+                    .into_response()
+            }
+            None => next.run(request).await,
+        }
+    };
+    let mut response = REQUEST_ID.scope(id, answer).await;
     let value = HeaderValue::try_from(id.to_string()).expect("a UUID is visible ASCII");
     response.headers_mut().insert("x-request-id", value);
     response

@@ -47,6 +47,10 @@ pub enum LogFormat {
 pub struct Settings {
     pub listen: SocketAddr,
     pub public_url: Option<String>,
+    /// Networks of proxies whose word on their clients' addresses is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Open client connections; by default as many as the limit on open files permits.
+    pub max_connections: Option<usize>,
     pub data_dir: PathBuf,
     /// Where rows are, if not in the data directory.
     pub database_url: Option<String>,

@@ -1,6 +1,8 @@
 //! From a value's text to what it means.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
 
 use super::{LogFormat, Role, SettingError};
 
@@ -64,6 +66,11 @@ pub(super) fn list<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<V
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(parse).collect()
 }
 
+/// `10.0.0.0/8`, `fd00::/8`; an address alone is a network of one.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
 pub(super) fn role(text: &str) -> Option<Role> {
     match text {
         "api" => Some(Role::Api),
@@ -98,6 +105,19 @@ pub(super) fn encryption_key(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_a_network_of_one() {
+        for (text, expected) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("10.1.2.3", Some("10.1.2.3/32")),
+            ("fd00::1", Some("fd00::1/128")),
+            ("10.0.0.0/33", None),
+            ("proxy.example", None),
+        ] {
+            assert_eq!(network(text), expected.map(|net| net.parse().unwrap()), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_have_units() {

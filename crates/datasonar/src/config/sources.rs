@@ -136,6 +136,14 @@ impl Sources {
         Ok(Settings {
             listen: self.get("listen").parse("an address such as 127.0.0.1:8080", |text| text.parse().ok())?,
             public_url: optional("public_url"),
+            trusted_proxies: self
+                .get("trusted_proxies")
+                .parse("a list of CIDRs or addresses such as 10.0.0.0/8,fd00::1", |text| {
+                    parse::list(text, parse::network)
+                })?,
+            max_connections: optional("max_connections")
+                .map(|_| self.get("max_connections").parse(number, at_least_one))
+                .transpose()?,
             data_dir,
             database_url: optional("database_url"),
             blob_url: self.blob_url()?,

@@ -31,6 +31,16 @@ impl Spec {
 pub const SPECS: &[Spec] = &[
     spec("listen", "127.0.0.1:8080", "Address of the API"),
     spec("public_url", "", "Address under which clients reach it, used in links [default: from --listen]"),
+    spec(
+        "trusted_proxies",
+        "",
+        "CIDRs of load balancers whose X-Forwarded-For or Forwarded names the client, such as 10.0.0.0/8 [default: none]",
+    ),
+    spec(
+        "max_connections",
+        "",
+        "Open client connections, above which new ones get 503; one network may have an eighth of them [default: half of the open files allowed, at most 20000]",
+    ),
     spec("data_dir", "./datasonar-data", "The embedded store: database and blobs"),
     spec(
         "database_url",

@@ -185,6 +185,7 @@ impl SitemapWalk {
             headers_origins: &[],
             time: &time,
             max_bytes: MAX_BYTES,
+            is_prefix_enough: false,
             requester: self.requester,
             gap: self.limits.gap,
             guard: Some(&guard),

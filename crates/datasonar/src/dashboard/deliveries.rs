@@ -21,7 +21,11 @@ use super::kit::{
     self, Chrome, Failure, Form, LiveQuery, News, Queried, Section, Viewer, bytes, download, duration_ms, page,
     redirect_with,
 };
-use crate::{app::App, jobs::endpoint_host, wake::Bell};
+use crate::{
+    app::App,
+    jobs::{Results, endpoint_host},
+    wake::Bell,
+};
 
 /// How many are listed at once.
 const LISTED: u32 = 50;
@@ -338,6 +342,7 @@ async fn payload(State(app): State<App>, viewer: Viewer, Path(id): Path<String>)
         return Err(Failure::conflict("the result has expired and was deleted"));
     }
     let (length, body) = app.results.payload(&job);
+    let body = Results::for_client(&job, body)?;
     let mut response = download(&format!("delivery-{}.json", delivery.id), "application/json", Body::from_stream(body));
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     Ok(response)

@@ -22,7 +22,7 @@ use super::kit::{
 };
 use crate::{
     app::App,
-    jobs::{JobOptions, Position},
+    jobs::{JobOptions, Position, Results},
     scrape::shown_url,
 };
 
@@ -450,7 +450,7 @@ async fn again(
 async fn lines(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Failure> {
     let job = find(&app, viewer.scope, &id).await?;
     kept(&job)?;
-    let body = Body::from_stream(app.results.ndjson(&job));
+    let body = Body::from_stream(Results::for_client(&job, app.results.ndjson(&job))?);
     Ok(download(&format!("job-{}.jsonl", job.id), "application/x-ndjson", body))
 }
 
@@ -461,6 +461,7 @@ async fn whole(State(app): State<App>, viewer: Viewer, Path(id): Path<String>) -
         return Err(Failure::conflict("the job has not ended; its results so far are there as JSON lines"));
     }
     let (_, body) = app.results.result(&job);
+    let body = Results::for_client(&job, body)?;
     Ok(download(&format!("job-{}.json", job.id), "application/json", Body::from_stream(body)))
 }
 

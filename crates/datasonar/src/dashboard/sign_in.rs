@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     Extension, Router,
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
@@ -24,13 +24,15 @@ use crate::{
     people::{AcceptError, SignInError, Token},
 };
 
-/// The address that a request came from: that of the proxy, behind one.
+/// The address of the client that sent a request. Behind a proxy it is the one that the proxy names, if `TRUSTED_PROXIES` has the proxy; otherwise it is
+/// the proxy's.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
 /// The cookie of a browser that somebody has signed in with. It stays when they sign out.
 const DEVICE: &str = "datasonar_device";
-
+/// The longest form of somebody who is not signed in, in bytes.
+const MOST_BYTES: usize = 16 * 1024;
 /// How long a browser keeps its choice of a theme, and is known.
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
@@ -38,6 +40,8 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/sign-in", get(show).post(sign_in))
         .route("/sign-in/link/{token}", get(show_link).post(accept_link))
+        // Nobody is known yet.
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
         .route("/sign-out", post(sign_out))
         .route("/theme", post(theme))
 }

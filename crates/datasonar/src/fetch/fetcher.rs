@@ -64,6 +64,8 @@ pub struct Fetch<'a> {
     pub time: &'a TimeLimit,
     /// The largest body, decoded.
     pub max_bytes: u64,
+    /// Whether a longer body is cut there, rather than refused.
+    pub is_prefix_enough: bool,
     /// On whose behalf.
     pub requester: Requester,
     /// The least time between this request's begin and that of the next to its host; the operator's may be longer.
@@ -149,6 +151,7 @@ impl Fetcher {
                 headers: fetch.headers.clone(),
                 headers_origins: fetch.headers_origins.to_vec(),
                 max_body_bytes: fetch.max_bytes,
+                is_prefix_enough: fetch.is_prefix_enough,
                 timeout,
                 guard: fetch.guard.cloned(),
                 progress: Some(held.progress()),

@@ -22,8 +22,8 @@ use super::{
     time_limit::TimeLimit,
 };
 
-/// The longest robots.txt that is fetched. (Less is read, see [`RobotsRules`].)
-const MAX_BYTES: u64 = 5 * 1024 * 1024;
+/// Bytes of a robots.txt that are fetched; what follows is left. It is a little more than [`RobotsRules`] reads, which leaves out the line that is cut.
+const MAX_BYTES: u64 = 512 * 1024;
 /// How long rules are kept.
 const KEEP: Duration = Duration::from_secs(60 * 60);
 /// How long it is taken for granted that a site's rules cannot be had.
@@ -166,6 +166,7 @@ impl Robots {
             headers_origins: &[],
             time: &time,
             max_bytes: MAX_BYTES,
+            is_prefix_enough: true,
             requester,
             gap: Gap::default(),
             guard: None,
@@ -297,8 +298,27 @@ mod tests {
         }
         assert!(allows_none(&rules(|_| None).await), "a broken connection");
         assert!(allows_none(&rules(|_| redirect("http://none.invalid/robots.txt")).await), "an unknown host");
-        let endless = rules(|_| ok(vec![b'#'; 6 * 1024 * 1024])).await;
-        assert!(allows_none(&endless));
+    }
+
+    #[tokio::test]
+    async fn rules_that_are_too_long_are_read_up_to_the_limit() {
+        let head = "user-agent: *\ndisallow: /no\n";
+        for length in [499 << 10, 500 << 10, (500 << 10) + 1, 512 << 10, (512 << 10) + 1, 6 << 20] {
+            let mut file = head.repeat(1).into_bytes();
+            file.resize(length, b'#');
+            let rules = rules(move |_| ok(file.clone())).await;
+            assert!(
+                rules.allowed(&url("http://a.example/yes")) && !rules.allowed(&url("http://a.example/no")),
+                "{length}"
+            );
+        }
+        // The line that the limit cuts would forbid more than its author meant.
+        let mut file = vec![b'#'; (500 << 10) - 10];
+        file.splice(..head.len(), head.bytes());
+        file.extend_from_slice(b"\ndisallow: /yesterday\n");
+        file.resize(6 << 20, b'#');
+        let rules = rules(move |_| ok(file.clone())).await;
+        assert!(rules.allowed(&url("http://a.example/yes")) && !rules.allowed(&url("http://a.example/no")));
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ mod request;
 mod results;
 pub mod secrets;
 pub mod segment;
+mod shares;
 mod urls;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use blocking::{blocking, permit};
 pub use options::{CrawlJob, JobOptions, Payload, PayloadKind};
 pub use request::{Asked, JobRequest, Pages, Terms, read_job};
 pub use results::{ByteStream, Position, ResultPage, Results, ResultsError};
+pub use shares::{Share, Shares};
 pub use urls::{UrlWriter, read_urls};
 
 use crate::{

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     JobOptions, Payload,
     segment::{self, JOINT},
+    shares::Shares,
 };
 use crate::{
     blobs::{Blobs, BlobsError},
@@ -26,7 +27,11 @@ use crate::{
 /// How many tasks' rows are read at once.
 const TASKS_AT_ONCE: u32 = 32;
 /// How many segments are read ahead.
-const SEGMENTS_AHEAD: usize = 3;
+const SEGMENTS_AHEAD: usize = 2;
+/// Results up to this size cost a client's reader little memory.
+const SMALL_BYTES: u64 = 1024 * 1024;
+/// Clients that read larger results at a time. Each holds a few segments for as long as its client takes to read them.
+static READERS: Shares = Shares::new(32);
 
 /// Bytes as they are read.
 pub type ByteStream = BoxStream<'static, Result<Bytes, ResultsError>>;
@@ -48,6 +53,9 @@ pub enum ResultsError {
         /// The position of the segment's first page result.
         first: u64,
     },
+    /// As many large results are being read as may be, or as the account may read.
+    #[error("too many large results are being read at once; finish reading some, then try again")]
+    TooManyReaders,
     /// Fewer segments than the job's row counts.
     #[error("the results of job {job} are incomplete")]
     Incomplete {
@@ -164,6 +172,22 @@ impl Results {
             }
         }
         Ok(page)
+    }
+
+    /// A body for a client, which may be slow to read it: of large results, no more than its account's share are read at a time.
+    ///
+    /// # Errors
+    /// [`ResultsError::TooManyReaders`].
+    pub fn for_client(job: &Job, body: ByteStream) -> Result<ByteStream, ResultsError> {
+        if job.result_bytes <= SMALL_BYTES {
+            return Ok(body);
+        }
+        let share = READERS.take(job.scope.account).ok_or(ResultsError::TooManyReaders)?;
+        let holding = move |part| {
+            let _ = &share;
+            part
+        };
+        Ok(body.map(holding).boxed())
     }
 
     /// All segments of an ended job, joined; an error when there are fewer than its row counts.

@@ -224,6 +224,7 @@ impl Scraper {
             headers_origins,
             time: &time,
             max_bytes: plan.max_bytes,
+            is_prefix_enough: false,
             requester: target.requester,
             gap: plan.gap,
             guard: guard.as_ref(),

@@ -31,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use bytes::{BytesError, open_blobs, open_checked};
 pub use first_start::FirstKeys;
+use http::FrontOptions;
 pub use lock::Lock;
 use neighbours::SharedHosts;
 pub use rows::{Rows, RowsError, Version};
@@ -243,7 +244,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         store.free_leases().await?;
     }
     let (listener, address) = match seams.calls {
-        Calls::Tcp => listen(settings.listen).await.map(|(listener, address)| (Some(listener), address))?,
+        Calls::Tcp => listen(settings.listen).map(|(listener, address)| (Some(listener), address))?,
         Calls::Router => (None, settings.listen),
     };
     let health = Health::default();
@@ -268,7 +269,7 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     server.keep_key_uses();
     server.meet_neighbours();
     if let Some(listener) = listener {
-        server.loops.spawn(http::serve(listener, server.router(), server.stop.clone()));
+        server.loops.spawn(http::serve(listener, server.router(), server.front(), server.stop.clone()));
         tracing::info!(%address, "listening");
     }
     Ok(server)
@@ -287,9 +288,9 @@ async fn keep_files_private(data_dir: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let fail = |source| StartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let listener = http::bind(address).map_err(fail)?;
     let address = listener.local_addr().map_err(fail)?;
     Ok((listener, address))
 }
@@ -470,6 +471,14 @@ impl Server {
         let (clock, wake) = (self.app.clock.clone(), self.app.wake.clone());
         self.loops.spawn(neighbours::keep_time(store.clone(), clock, self.stop.clone()));
         self.loops.spawn(neighbours::exchange_notices(store.clone(), wake, self.stop.clone()));
+    }
+
+    fn front(&self) -> FrontOptions {
+        FrontOptions {
+            max_connections: self.app.settings.max_connections,
+            trusted_proxies: self.app.settings.trusted_proxies.clone(),
+            open_files: self.machine.open_files,
+        }
     }
 
     /// Answers calls: what listens hands them to it.

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod bodies;
 mod commands;
+mod connections;
 mod crawls;
 mod credentials;
 mod dashboard;

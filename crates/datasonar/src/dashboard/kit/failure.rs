@@ -106,6 +106,7 @@ impl From<ResultsError> for Failure {
     fn from(error: ResultsError) -> Self {
         match error {
             ResultsError::Store(error) => error.into(),
+            error @ ResultsError::TooManyReaders => Self::Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             error => Self::internal(&error),
         }
     }

@@ -1,10 +1,13 @@
 //! What people send back: forms, checked to come from a page of the session before anything is read of them.
 
+use std::error::Error;
+
 use axum::{
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, Multipart, Request},
     http::StatusCode,
 };
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
 use super::{Failure, Viewer, guard};
@@ -28,7 +31,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
             return Err(Failure::Foreign);
         }
         let viewer = Viewer::from_request_parts(&mut parts, app).await?;
-        let bytes = to_bytes(body, MOST_BYTES).await.map_err(|_| too_long())?;
+        let bytes = to_bytes(body, MOST_BYTES).await.map_err(|error| unread(&error))?;
         check(&viewer, brought(&bytes).as_deref())?;
         let fields = fields(&bytes)?;
         Ok(Self { viewer, fields })
@@ -45,6 +48,18 @@ fn check(viewer: &Viewer, brought: Option<&str>) -> Result<(), Failure> {
         Some(token) if guard::is_token(&viewer.token, token) => Ok(()),
         _ => Err(Failure::Foreign),
     }
+}
+
+/// Tells why a form could not be read.
+fn unread(error: &(dyn Error + 'static)) -> Failure {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    if causes.any(|cause| cause.is::<LengthLimitError>()) {
+        return too_long();
+    }
+    Failure::Refused(
+        StatusCode::REQUEST_TIMEOUT,
+        "the form did not arrive in time, or ended early: send it again".to_owned(),
+    )
 }
 
 fn too_long() -> Failure {
