@@ -35,7 +35,7 @@ use crate::{
     crypto::Sealer,
     jobs::{read_urls, secrets::open_options, segment::Gathering},
     plans::Plans,
-    scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target},
+    scrape::{ErrorCode, Limits, Origin, PageError, Plan, Scraped, Scraper, Target, shown_url},
     wake::{Bell, Wake},
 };
 
@@ -336,7 +336,7 @@ impl Tally {
                 let alike = self.errors.entry(code).or_insert_with(new);
                 alike.count += 1;
                 if alike.urls.len() < ERROR_URLS {
-                    alike.urls.push(url.to_owned());
+                    alike.urls.push(shown_url(url));
                 }
             }
         }
