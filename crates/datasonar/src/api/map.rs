@@ -1,7 +1,6 @@
 //! The URLs of a site, at once and without a job.
 
 use axum::extract::{Request, State};
-use datasonar_store::StoreError;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -12,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{auth::Caller, body::object, problem::Problem};
 use crate::{
     app::App,
-    crawl::{Admission, CrawlOptions, Scope, SitemapUse},
+    crawl::{Admission, CrawlOptions, Reading, Scope, SitemapUse},
     fetch::Requester,
     jobs::members::{typed, unknown},
     mapper::{MapQuery, SiteMap},
@@ -62,20 +61,20 @@ struct MapView {
     truncated: bool,
 }
 
-/// Charges a page for each sitemap, and admits none when there are no pages left.
+/// Counts each sitemap as a page, and admits none when there are no pages left.
 fn admission(app: &App, owner: datasonar_store::Scope) -> Admission {
     let plans = app.plans.clone();
-    Admission::new(move || {
+    Admission::new(move |reading| {
         let plans = plans.clone();
         async move {
-            match plans.charge(owner, 1).await {
-                Ok(_) => true,
-                Err(StoreError::LimitReached(_)) => false,
-                Err(error) => {
-                    tracing::warn!(%error, "no further sitemaps are read: they cannot be counted");
-                    false
-                }
-            }
+            let done = match reading {
+                Reading::Begins => plans.has_pages(owner, true).await,
+                Reading::Succeeded => plans.count(owner, 1).await.map(|()| true),
+            };
+            done.unwrap_or_else(|error| {
+                tracing::warn!(%error, "a sitemap cannot be counted");
+                false
+            })
         }
         .boxed()
     })

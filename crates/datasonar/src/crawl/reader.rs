@@ -46,13 +46,22 @@ pub struct SitemapLimits {
     pub admission: Admission,
 }
 
-/// Decides whether one more file is asked for, and counts it.
+/// Decides whether one more file is asked for, and counts those that were read.
 #[derive(Clone)]
-pub struct Admission(Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>);
+pub struct Admission(Arc<dyn Fn(Reading) -> BoxFuture<'static, bool> + Send + Sync>);
+
+/// Where the reading of a file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It is about to be asked for.
+    Begins,
+    /// It was there.
+    Succeeded,
+}
 
 impl Admission {
-    /// Asks for files for as long as `admits` returns `true`.
-    pub fn new(admits: impl Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Self {
+    /// Asks for a file if `admits` returns `true`. It is told of the file once more when that was there.
+    pub fn new(admits: impl Fn(Reading) -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Self {
         Self(Arc::new(admits))
     }
 }
@@ -126,7 +135,7 @@ impl SitemapWalk {
             if self.seen.contains(&Keys::default().of(&file)) || !self.is_agreed(&file, trusted.as_ref()).await {
                 continue;
             }
-            if self.asked >= self.reader.files || !(self.limits.admission.0)().await {
+            if self.asked >= self.reader.files || !(self.limits.admission.0)(Reading::Begins).await {
                 self.was_cut = true;
                 tracing::debug!(%file, read = self.asked, "no further sitemaps of this site are read");
                 return None;
@@ -192,6 +201,7 @@ impl SitemapWalk {
         };
         let outcome = self.reader.fetcher.fetch(fetch).await;
         let fetched = outcome.result.ok().filter(|fetched| fetched.status.is_success())?;
+        (self.limits.admission.0)(Reading::Succeeded).await;
         let held = outcome.held;
         let work = move || {
             let _held = held;

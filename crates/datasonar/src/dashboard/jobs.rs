@@ -211,7 +211,7 @@ impl Shown {
             content => vec![("content".to_owned(), beginning(content))],
         };
         Self {
-            url: text(&value["url"]).unwrap_or_default(),
+            url: text(&value["url"]).map(|url| shown_url(&url)).unwrap_or_default(),
             final_url: text(&value["final_url"]).filter(|url| Some(url.as_str()) != value["url"].as_str()),
             is_success: value["status"] == "success",
             status_code: value["status_code"].as_u64(),

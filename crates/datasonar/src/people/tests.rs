@@ -201,8 +201,9 @@ async fn strangers_do_not_lock_a_known_browser_out() {
     for _ in 0..30 {
         let _ = scene.fails("ada@example.com", address).await;
     }
+    let other_process = scene.other_process();
     let with = async |device: &str, email: &str, password: &str| {
-        scene.other_process().sign_in_with(Some(device), email, password, address).await
+        other_process.sign_in_with(Some(device), email, password, address).await
     };
     assert!(matches!(with("", "ada@example.com", PASSWORD).await, Err(SignInError::TooMany { .. })));
     let other = scene.people.device("eve@example.com").unwrap();

@@ -193,21 +193,27 @@ impl Plans {
         }
     }
 
-    /// Charges pages besides those that open jobs have set aside. Tells whether there was at least one left of those that are not used;
-    /// for an account whose pages are not limited, there always is, and nothing is counted.
+    /// Tells whether a scope has pages left this month, as one whose pages are not limited always has. `besides`: also besides those
+    /// that open jobs have set aside.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn charge_besides(&self, scope: Scope, pages: u64) -> Result<bool, StoreError> {
-        let Some(mut allowance) = self.allowance(scope).await? else { return Ok(true) };
-        let Some(limit) = &mut allowance.pages else { return Ok(true) };
-        let now = self.0.clock.now();
-        if self.0.store.spent(scope, limit.since).await?.pages >= limit.most {
-            return Ok(false);
-        }
+    pub async fn has_pages(&self, scope: Scope, besides: bool) -> Result<bool, StoreError> {
+        let Some(limit) = self.allowance(scope).await?.and_then(|allowance| allowance.pages) else { return Ok(true) };
+        let Spent { pages, reserved, .. } = self.0.store.spent(scope, limit.since).await?;
+        Ok(pages.saturating_add(if besides { reserved } else { 0 }) < limit.most)
+    }
+
+    /// Counts pages that were asked for besides those that a job has set aside, whatever is left. Those of a scope whose pages are not
+    /// limited are not counted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn count(&self, scope: Scope, pages: u64) -> Result<(), StoreError> {
+        let Some(mut allowance) = self.allowance(scope).await? else { return Ok(()) };
+        let Some(limit) = &mut allowance.pages else { return Ok(()) };
         limit.most = i64::MAX.unsigned_abs();
-        self.0.store.charge_pages(scope, pages, allowance, now).await?;
-        Ok(true)
+        self.0.store.charge_pages(scope, pages, allowance, self.0.clock.now()).await
     }
 
     /// What the jobs of a scope are checked against as they are accepted.

@@ -21,7 +21,7 @@ use url::{Position, Url};
 use super::health::{Health, steady};
 use crate::{
     cpu,
-    crawl::{Admission, CrawlOptions, LinkSource, Scope, SitemapLimits, SitemapUse, Sites, follow},
+    crawl::{Admission, CrawlOptions, LinkSource, Reading, Scope, SitemapLimits, SitemapUse, Sites, follow},
     fetch::{Requester, SiteRules},
     plans::Plans,
     scrape::{PageFacts, Plan},
@@ -199,11 +199,15 @@ impl Crawl {
     /// A crawl has set aside all pages that it may find: its sitemaps come on top, so that a plan is passed by as many at most.
     fn admission(&self) -> Admission {
         let (plans, owner) = (self.plans.clone(), self.owner);
-        Admission::new(move || {
+        Admission::new(move |reading| {
             let plans = plans.clone();
             async move {
-                plans.charge_besides(owner, 1).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "no further sitemaps are read: they cannot be counted");
+                let done = match reading {
+                    Reading::Begins => plans.has_pages(owner, false).await,
+                    Reading::Succeeded => plans.count(owner, 1).await.map(|()| true),
+                };
+                done.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "a sitemap cannot be counted");
                     false
                 })
             }

@@ -16,7 +16,7 @@ use crate::{
     blobs::BlobsError,
     fetch::Requester,
     jobs::segment::Gathering,
-    scrape::{Door, ErrorCode, Origin, PageError, Plan, Scraped, Scraper, Target},
+    scrape::{Door, ErrorCode, Origin, PageError, Plan, Scraped, Scraper, Target, shown_url},
 };
 
 /// Why the pages of a task could not be done.
@@ -224,7 +224,7 @@ impl Tally {
                 let alike = self.errors.entry(code).or_insert_with(new);
                 alike.count += 1;
                 if alike.urls.len() < ERROR_URLS {
-                    alike.urls.push(url.to_owned());
+                    alike.urls.push(shown_url(url));
                 }
             }
         }

@@ -436,11 +436,16 @@ fn renderer(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Resul
         user: settings.render_user.clone(),
         sandbox: settings.render_sandbox,
         data_dir: settings.data_dir.clone(),
-        // As systemd gives it.
-        run_dir: std::env::var_os("RUNTIME_DIRECTORY").filter(|path| !path.is_empty()).map(PathBuf::from),
+        run_dir: run_dir(),
         user_agent: settings.fetch_user_agent.clone(),
     };
     Ok(Renderer::new(settings, client, seams.ids.clone()))
+}
+
+/// The run directory, as systemd gives it; the first, if there are several.
+fn run_dir() -> Option<PathBuf> {
+    let all = std::env::var("RUNTIME_DIRECTORY").ok()?;
+    all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
 }
 
 /// The client that webhooks are sent with.

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use http::Method;
+use datasonar_net::{AddressPolicy, Client, ClientOptions, ResponseBody};
+use http::{HeaderMap, Method, header::COOKIE};
 use http_body_util::BodyExt;
 use serde_json::json;
 
 use super::{
     dashboard::{Browser, PASSWORD, environment_routes, form},
-    server::{Server, Silence, until},
+    server::{Server, Silence},
 };
 
 /// Who may use which form, as the documentation has it.
@@ -108,8 +109,10 @@ async fn a_browser_that_is_known_is_not_kept_out_by_strangers() {
 }
 
 /// Waits for a stream to end, and answers what it said.
-async fn to_the_end(stream: impl Future<Output = String>) -> String {
-    tokio::time::timeout(Duration::from_secs(10), stream).await.expect("the stream goes on")
+async fn to_the_end(stream: ResponseBody) -> String {
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.collect()).await;
+    let bytes = read.expect("the stream goes on").unwrap().to_bytes();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[tokio::test]
@@ -125,32 +128,35 @@ async fn streams_end_with_the_session() {
         let cookie = format!("datasonar_session={}", token.as_str());
         (token, cookie)
     };
-    let follow = async |cookie: String| {
-        let browser = Browser::new(&server);
-        browser.send(Method::GET, &live, &[("cookie", &cookie)], None).await.is(200).html()
+    let client = Client::new(ClientOptions::new(AddressPolicy::unrestricted())).unwrap();
+    // The stream has begun when this answers.
+    let follow = async |cookie: &str| {
+        let headers = HeaderMap::from_iter([(COOKIE, cookie.parse().unwrap())]);
+        let url = format!("{}{live}", server.url).parse().unwrap();
+        let response = client.send(Method::GET, url, headers, None).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body()
     };
-    // This session, by another process.
+    // This session, signed out by another process.
     let (token, cookie) = another().await;
-    let (told, ()) = tokio::join!(to_the_end(follow(cookie)), async { people.sign_out(token.as_str()).await.unwrap() });
-    assert!(told.contains("event: end") || told.is_empty(), "{told}");
-    // All others, and by a new password.
-    let (_, cookie) = another().await;
-    let (_, other) = another().await;
+    let stream = follow(&cookie).await;
+    people.sign_out(token.as_str()).await.unwrap();
+    assert!(to_the_end(stream).await.contains("event: end"));
+    // All others, by a new password.
+    let streams = [follow(&another().await.1).await, follow(&another().await.1).await];
     let session = people.session(owner.cookie().split_once('=').unwrap().1).await.unwrap().unwrap();
-    let ended = async {
-        until("both streams to begin", async || Some(())).await;
-        tokio::task::yield_now().await;
-        people.change_password(&session, PASSWORD, "a new password").await.unwrap();
-    };
-    tokio::join!(to_the_end(follow(cookie)), to_the_end(follow(other)), ended);
+    people.change_password(&session, PASSWORD, "a new password").await.unwrap();
+    for stream in streams {
+        assert!(to_the_end(stream).await.contains("event: end"));
+    }
     // A member's removal.
     let bob = member(&server, &owner, "bob@example.com").await;
+    let stream = follow(bob.cookie()).await;
     let account = server.running.app.store.account(None).await.unwrap().id;
-    let user =
-        people.members(account).await.unwrap().into_iter().find(|of| of.email == "bob@example.com").unwrap().user;
-    let removed = async { people.remove(account, user).await.unwrap() };
-    let followed = async { bob.get(&live).await.html() };
-    tokio::join!(to_the_end(followed), removed);
+    let members = people.members(account).await.unwrap();
+    let user = members.into_iter().find(|of| of.email == "bob@example.com").unwrap().user;
+    people.remove(account, user).await.unwrap();
+    assert!(to_the_end(stream).await.contains("event: end"));
     assert_eq!(owner.get("/production").await.status, 200, "the owner's own session goes on");
     server.delete(&format!("/v1/jobs/{job}")).await;
     server.running.stop().await;
@@ -167,7 +173,6 @@ async fn a_stream_of_ends_stops_when_its_key_is_revoked() {
     let keys = server.running.app.store.keys(account).await.unwrap();
     let key = keys.iter().find(|key| server.production.starts_with(&key.prefix)).unwrap().id.to_string();
     owner.post("/production/settings/keys/revoke", &[("id", &key)]).await.is(303);
-    let rest = async { String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned() };
-    to_the_end(rest).await;
+    to_the_end(body).await;
     server.running.stop().await;
 }

@@ -44,7 +44,7 @@ async fn fifty_sitemaps_are_read_at_most() {
     site.asked.lock().unwrap().clear();
     let job = server.queue("/v1/crawl", &json!({"url": url, "max_pages": 10})).await;
     server.ended(&job).await;
-    assert_eq!((asked(&site, "/map"), asked(&site, "/sitemap")), (9, 1), "no more than its pages need");
+    assert_eq!((asked(&site, "/map"), asked(&site, "/sitemap")), (49, 1), "to tell what is over the limit");
     site.asked.lock().unwrap().clear();
     let job = server.queue("/v1/crawl", &json!({"url": url, "max_pages": 1_000})).await;
     server.ended(&job).await;
@@ -101,7 +101,7 @@ async fn sitemaps_of_other_hosts_are_read_where_their_robots_txt_names_them() {
 
 #[tokio::test]
 async fn each_sitemap_counts_as_a_page_of_the_plan() {
-    let server = Setup::new().flag("plan_free_pages_per_month", "30").start().await;
+    let server = Setup::new().flag("plan_free_pages_per_month", "100").start().await;
     let [_, key, _] = account(&server, "ada@example.com", "free").await;
     let used = async || {
         let usage = server.send(Call::new(http::Method::GET, "/v1/me").key(&key)).await.is(200);
@@ -129,6 +129,9 @@ async fn each_sitemap_counts_as_a_page_of_the_plan() {
     assert_eq!(used().await, 1 + 3 + files as u64);
     let map = server.send(Call::post("/v1/map", &json!({"url": url})).key(&key)).await.is(200);
     assert_eq!(map["truncated"], true);
-    assert_eq!(used().await, 30, "and not one more");
+    assert_eq!(used().await, 100, "and not one more");
+    let missing = Host::start(BTreeMap::from([("/", page(&[]))])).await;
+    let map = server.send(Call::post("/v1/map", &json!({"url": missing.url})).key(&key)).await.is(200);
+    assert_eq!((asked(&missing, "/sitemap"), map["truncated"].clone()), (0, json!(true)));
     server.running.stop().await;
 }
