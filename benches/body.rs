@@ -12,7 +12,8 @@ use datasonar::{
     blobs::Blobs,
     clock::{Clock, Ids, SystemClock},
     config::Sources,
-    jobs::{JobOptions, Jobs, Results, Submit, Terms, segment::Gathering},
+    crypto::Sealer,
+    jobs::{JobOptions, Jobs, JobsParts, Results, Submit, Terms, segment::Gathering},
     plans::Plans,
     scrape::Limits,
     wake::Wake,
@@ -120,7 +121,16 @@ async fn make_job(directory: &std::path::Path) -> (Results, Job) {
     let terms = Terms { policy, limits, server: "http://127.0.0.1".into() };
     let settings = Arc::new(Sources::default().settings_without_key().unwrap());
     let plans = Plans::new(store.clone(), settings, clock.clone());
-    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, plans, Wake::default());
+    let jobs = Jobs::new(JobsParts {
+        store: store.clone(),
+        blobs: blobs.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        sealer: Sealer::new(&"00".repeat(32), ids.clone()).unwrap(),
+        terms,
+        plans,
+        wake: Wake::default(),
+    });
     let scope = Scope { account: AccountId(ids.uuid()), environment: Environment::Production };
     let (email, plan) = ("owner@localhost".to_owned(), "self-hosted".to_owned());
     let account = Account { id: scope.account, email, plan, created_at: clock.now(), is_built_in: true };

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
-use url::Url;
+use url::{Origin, Url};
 
 use crate::channel::{Channel, MAX_HEADERS};
 use crate::client::{Client, FETCH_KEEP, NoResponse, no_body};
@@ -41,6 +41,9 @@ pub struct FetchRequest {
     /// The caller's own headers, see [`crate::check_caller_headers`]. When a redirect changes the origin, all but `Accept`,
     /// `Accept-Language`, `Cache-Control`, `DNT`, `Pragma` and `User-Agent` stay behind for good.
     pub headers: HeaderMap,
+    /// Further origins that may receive all headers when a redirect leads to them. A downgrade from https to http is
+    /// another origin.
+    pub headers_origins: Vec<Origin>,
     /// How many redirects are followed.
     pub max_redirects: u8,
     /// The largest body accepted, in bytes, after decoding.
@@ -111,6 +114,7 @@ impl FetchRequest {
         Self {
             url,
             headers: HeaderMap::new(),
+            headers_origins: Vec::new(),
             max_redirects: 10,
             max_body_bytes: 10 * 1024 * 1024,
             timeout: Duration::from_secs(30),
@@ -147,6 +151,8 @@ pub struct Fetched {
 struct Journey {
     url: Url,
     headers: HeaderMap,
+    /// The origins that may receive all headers.
+    trusted: Vec<Origin>,
     redirects: u8,
     status: Option<StatusCode>,
     trace: Trace,
@@ -164,6 +170,7 @@ impl Client {
         let mut progress = Journey {
             url: request.url.clone(),
             headers: request.headers.clone(),
+            trusted: [&[request.url.origin()], &request.headers_origins[..]].concat(),
             redirects: 0,
             status: None,
             trace: Trace::start(),
@@ -304,7 +311,7 @@ impl Client {
 
 impl Journey {
     fn go_to(&mut self, mut next: Url) {
-        if next.origin() != self.url.origin() {
+        if !self.trusted.contains(&next.origin()) {
             self.headers = headers::safe_for_another_origin(&self.headers);
         }
         credentials::take(&mut next, &mut self.headers);

@@ -27,6 +27,9 @@ pub type Subject = [u8; 32];
 /// How many sessions a user has at most: who opens another closes the one that was used longest ago.
 pub const SESSIONS_OF_A_USER: u32 = 50;
 
+/// Rows of failures to sign in that are kept, newest first. Passwords take long enough to verify that a window has fewer.
+pub(crate) const FAILURES_KEPT: u32 = 100_000;
+
 /// How many open links an account has at most.
 pub const LINKS_OF_AN_ACCOUNT: u32 = 200;
 

@@ -1,8 +1,9 @@
 //! Keys and secrets: how they are made, what is stored of them.
 //!
 //! API keys are 192 random bits and are stored as SHA-256: there is nothing to guess, so that no slow hash is needed.
-//! Webhook secrets must be readable to sign with and are encrypted with XChaCha20-Poly1305 under the operator's key;
-//! the account, the environment and the secret's own id are bound in, so that a row moved elsewhere does not open.
+//! Webhook secrets must be readable to sign with, and the headers of stored jobs to be sent: both are encrypted with
+//! XChaCha20-Poly1305 under the operator's key. The account, the environment and the row's own id are bound in, so that a row
+//! moved elsewhere does not open.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use chacha20poly1305::{
     aead::{Aead, KeyInit, Payload},
 };
 use datasonar_store::{Environment, Scope, SecretId};
-use ring::digest;
+use ring::{digest, hmac};
 
 use crate::clock::Ids;
 
@@ -48,7 +49,7 @@ pub enum CryptoError {
     #[error("an encryption key is 64 hex digits (32 bytes)")]
     Key,
     /// Encrypted with another key, or damaged.
-    #[error("the webhook secret was encrypted with another ENCRYPTION_KEY (key id {found}, this one is {own})")]
+    #[error("the secret was encrypted with another ENCRYPTION_KEY (key id {found}, this one is {own})")]
     OtherKey {
         /// The id of the key it names.
         found: String,
@@ -56,15 +57,16 @@ pub enum CryptoError {
         own: String,
     },
     /// Damaged, or moved from another row.
-    #[error("the webhook secret in the store is damaged")]
+    #[error("the secret in the store is damaged")]
     Damaged,
 }
 
-/// Encrypts webhook secrets at rest.
+/// Encrypts webhook secrets and the credentials of jobs at rest.
 #[derive(Clone)]
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
     key_id: [u8; KEY_ID],
+    mac: hmac::Key,
     ids: Ids,
 }
 
@@ -81,24 +83,48 @@ impl Sealer {
         let mut bytes = [0; 32];
         hex::decode_to_slice(key.trim(), &mut bytes).map_err(|_| CryptoError::Key)?;
         let key_id = sha256(&bytes)[..KEY_ID].try_into().expect("SHA-256 is longer than a key id");
-        Ok(Self { cipher: XChaCha20Poly1305::new(&bytes.into()), key_id, ids })
+        let mac = hmac::Key::new(hmac::HMAC_SHA256, &sha256(&[&b"datasonar tags "[..], &bytes].concat()));
+        Ok(Self { cipher: XChaCha20Poly1305::new(&bytes.into()), key_id, mac, ids })
     }
 
-    /// Encrypts a secret for its row.
+    /// Returns a tag by which a text that was given away is known again.
+    pub fn tag(&self, text: &[u8]) -> [u8; 32] {
+        hmac::sign(&self.mac, text).as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+
+    /// Tells whether a tag is that of a text, in constant time.
+    pub fn knows(&self, text: &[u8], tag: &[u8]) -> bool {
+        hmac::verify(&self.mac, text, tag).is_ok()
+    }
+
+    /// Encrypts a webhook secret for its row.
     pub fn seal(&self, scope: Scope, id: SecretId, secret: &str) -> Vec<u8> {
-        let nonce: [u8; NONCE] = self.ids.bytes();
-        let sealed = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: secret.as_bytes(), aad: &bound(scope, id) })
-            .expect("a short text can be encrypted");
-        [&self.key_id[..], &nonce[..], &sealed[..]].concat()
+        self.seal_for(scope, id.0.as_bytes(), secret)
     }
 
-    /// Decrypts a secret from its row.
+    /// Decrypts a webhook secret from its row.
     ///
     /// # Errors
     /// When it was encrypted with another key or for another row, or is damaged.
     pub fn open(&self, scope: Scope, id: SecretId, sealed: &[u8]) -> Result<String, CryptoError> {
+        self.open_for(scope, id.0.as_bytes(), sealed)
+    }
+
+    /// Encrypts a text. `row` names the row and member that keep it; no other opens it.
+    pub fn seal_for(&self, scope: Scope, row: &[u8], text: &str) -> Vec<u8> {
+        let nonce: [u8; NONCE] = self.ids.bytes();
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: text.as_bytes(), aad: &bound(scope, row) })
+            .expect("a short text can be encrypted");
+        [&self.key_id[..], &nonce[..], &sealed[..]].concat()
+    }
+
+    /// Decrypts a text that [`Self::seal_for`] encrypted for the same row.
+    ///
+    /// # Errors
+    /// When it was encrypted with another key or for another row, or is damaged.
+    pub fn open_for(&self, scope: Scope, row: &[u8], sealed: &[u8]) -> Result<String, CryptoError> {
         let (key_id, rest) = sealed.split_at_checked(KEY_ID).ok_or(CryptoError::Damaged)?;
         if key_id != self.key_id {
             return Err(CryptoError::OtherKey { found: hex::encode(key_id), own: hex::encode(self.key_id) });
@@ -107,7 +133,7 @@ impl Sealer {
         let nonce: [u8; NONCE] = nonce.try_into().expect("it was split there");
         let text = self
             .cipher
-            .decrypt(&XNonce::from(nonce), Payload { msg: text, aad: &bound(scope, id) })
+            .decrypt(&XNonce::from(nonce), Payload { msg: text, aad: &bound(scope, row) })
             .map_err(|_| CryptoError::Damaged)?;
         String::from_utf8(text).map_err(|_| CryptoError::Damaged)
     }
@@ -119,9 +145,9 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// What a sealed secret is bound to.
-fn bound(scope: Scope, id: SecretId) -> Vec<u8> {
-    [scope.account.0.as_bytes(), scope.environment.as_str().as_bytes(), id.0.as_bytes()].concat()
+/// What a sealed text is bound to.
+fn bound(scope: Scope, row: &[u8]) -> Vec<u8> {
+    [scope.account.0.as_bytes(), scope.environment.as_str().as_bytes(), row].concat()
 }
 
 #[cfg(test)]

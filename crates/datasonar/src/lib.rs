@@ -14,6 +14,7 @@ pub mod crawl;
 pub mod crypto;
 pub mod dashboard;
 pub mod fetch;
+pub mod files;
 pub mod jobs;
 pub mod key_uses;
 pub mod mapper;

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::{
     cpu,
-    crawl::{LinkSource, PageKey, Scope, SitemapLimits, SitemapUse, Sites, follow},
+    crawl::{Admission, LinkSource, PageKey, Scope, SitemapLimits, SitemapUse, Sites, follow},
     fetch::{Gap, Requester, SiteRules},
     scrape::{Format, Formats, Limits, Plan, ScrapeOptions, Scraper, Target},
 };
@@ -23,7 +23,7 @@ pub struct MapQuery {
     /// Where to look.
     pub url: Url,
     /// Which URLs are wanted.
-    pub scope: Scope,
+    pub scope: Arc<Scope>,
     /// Only URLs that contain this, in whatever case.
     pub search: Option<String>,
     /// Which sources are used.
@@ -32,6 +32,8 @@ pub struct MapQuery {
     pub respect_robots: bool,
     /// How many URLs are answered at most.
     pub limit: usize,
+    /// Asked before each sitemap.
+    pub admission: Admission,
 }
 
 /// The URLs of a site.
@@ -75,13 +77,19 @@ impl Mapper {
         if query.sitemap == SitemapUse::Skip || (query.respect_robots && rules.is_unreachable()) {
             return;
         }
-        let limits = SitemapLimits { entries: ENTRIES, gap: Gap::default() };
+        let limits = SitemapLimits {
+            entries: ENTRIES,
+            gap: Gap::default(),
+            scope: query.scope.clone(),
+            admission: query.admission.clone(),
+        };
         let mut walk = self.sites.sitemaps.walk(self.sites.sitemaps_of(&query.url, &rules), limits, requester);
         while !listed.is_over()
             && let Some((_, entries)) = walk.next().await
         {
             listed.add(entries.into_iter().map(|entry| entry.url).collect(), &rules).await;
         }
+        listed.map.truncated |= walk.was_cut();
     }
 
     /// Lists what the page links to.
@@ -94,7 +102,7 @@ impl Mapper {
         };
         let agent = self.sites.robots.agent();
         let plan = Plan::new(&options, &self.limits).expect("these options contradict no limit");
-        let plan = plan.for_crawl(&options, agent, Gap::default());
+        let plan = plan.for_crawl(&options, agent, Gap::default(), &query.url);
         let target = Target { url: query.url.as_str(), requester, origin: None, arrived: None, door: None };
         let scraped = self.scraper.scrape(target, &plan.into(), &CancellationToken::new()).await;
         let Some(facts) = scraped.facts else { return };

@@ -301,6 +301,8 @@ async fn killed_by(site: &mut PoisonSite, victim: &mut Victim<'_>, receiver: &Re
     };
     let received = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("the job ends");
     assert_eq!(received.header("x-datasonar-job-id"), job);
+    // Killed before that is recorded, it would be sent again.
+    while victim.api().job(job).await.unwrap()["delivery"]["status"] != "delivered" {}
     (deaths, serde_json::from_reader(BufReader::new(File::open(received.body()).unwrap())).unwrap())
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::Engine;
-use crate::people::{LINKS_OF_AN_ACCOUNT, SEEN_WITHIN, SESSIONS_OF_A_USER, Subject, TokenHash};
+use crate::people::{FAILURES_KEPT, LINKS_OF_AN_ACCOUNT, SEEN_WITHIN, SESSIONS_OF_A_USER, Subject, TokenHash};
 use crate::sql::codec::{Millis, later, time, unsigned};
 use crate::sql::{self, Connection, OptionalExtension, Row, params};
 use crate::{
@@ -382,6 +382,8 @@ fn change_role(connection: &Connection, account: AccountId, user: UserId, role: 
 fn note_failure(connection: &Connection, subjects: &[(Subject, Brake)], now: Timestamp) -> Result<Option<Timestamp>> {
     const INSERT: &str = "INSERT INTO sign_in_failures (subject, at, failures) VALUES (?, ?, 1)
         ON CONFLICT (subject, at) DO UPDATE SET failures = sign_in_failures.failures + 1";
+    const SURPLUS: &str = "DELETE FROM sign_in_failures WHERE at <
+        (SELECT at FROM sign_in_failures ORDER BY at DESC LIMIT 1 OFFSET ?)";
     let mut until = None;
     for (subject, brake) in subjects {
         let window = jiff::SignedDuration::try_from(brake.window).unwrap_or(jiff::SignedDuration::MAX);
@@ -394,6 +396,7 @@ fn note_failure(connection: &Connection, subjects: &[(Subject, Brake)], now: Tim
         for (subject, _) in subjects {
             connection.prepare(INSERT).run(params![subject, Millis(now)])?;
         }
+        connection.prepare(SURPLUS).run(params![FAILURES_KEPT])?;
     }
     Ok(until)
 }

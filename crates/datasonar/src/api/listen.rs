@@ -22,7 +22,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{auth::Caller, jobs::Queried, problem::Problem, types};
+use super::{
+    auth::{Caller, KeyHash},
+    jobs::Queried,
+    problem::Problem,
+    types,
+};
 use crate::{
     app::App,
     fetch::{FairSemaphore, Permit, Requester},
@@ -90,7 +95,7 @@ fn position(cursor: &str) -> Option<Position> {
     Some((Timestamp::from_millisecond(time.parse().ok()?).ok()?, job.parse().ok()?))
 }
 
-/// Follow the jobs that end, as JSON lines, for as long as you stay connected.
+/// Follow the jobs that end, as JSON lines, for as long as you stay connected and the API key is not revoked.
 #[utoipa::path(
     get, path = "/v1/webhooks/listen", tag = "Webhooks", params(ListenQuery),
     responses((status = 200, description = "One event a line", body = Event, content_type = "application/x-ndjson"))
@@ -98,6 +103,7 @@ fn position(cursor: &str) -> Option<Position> {
 async fn listen(
     State(app): State<App>,
     Caller(scope): Caller,
+    KeyHash(key): KeyHash,
     Queried(query): Queried<ListenQuery>,
 ) -> Result<Response, Problem> {
     let from = match query.after {
@@ -109,7 +115,7 @@ async fn listen(
     let seat = SEATS.acquire(Requester { tenant, job: app.ids.uuid() }, 1);
     let seat = tokio::time::timeout(SEAT_WITHIN, seat).await;
     let seat = seat.map_err(|_| Problem::unavailable("too many are listening; try again later"))?;
-    let feed = Feed { app, scope, from, last: from, told: BTreeSet::new(), is_ready: false, seat };
+    let feed = Feed { app, scope, key, from, last: from, told: BTreeSet::new(), is_ready: false, seat };
     let lines = stream::try_unfold(feed, async |mut feed: Feed| {
         let events = feed.next().await?;
         let mut lines = Vec::new();
@@ -129,6 +135,8 @@ async fn listen(
 struct Feed {
     app: App,
     scope: Scope,
+    /// What is stored of the listener's key: the stream ends when it is revoked.
+    key: [u8; 32],
     /// Where the listener came in: what ended before is not told.
     from: Position,
     /// The last that was told.
@@ -149,6 +157,9 @@ impl Feed {
         loop {
             let app = self.app.clone();
             let ended = app.wake.ended().notified();
+            if app.store.authenticate(self.key).await?.is_none() {
+                return Err(Problem::new(StatusCode::UNAUTHORIZED, "this API key was revoked"));
+            }
             let jobs = self.ended().await?;
             if !jobs.is_empty() {
                 return Ok(jobs.iter().map(|job| self.event(job)).collect());

@@ -1,6 +1,8 @@
 //! The URLs of a site, at once and without a job.
 
 use axum::extract::{Request, State};
+use datasonar_store::StoreError;
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
@@ -10,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{auth::Caller, body::object, problem::Problem};
 use crate::{
     app::App,
-    crawl::{CrawlOptions, Scope, SitemapUse},
+    crawl::{Admission, CrawlOptions, Scope, SitemapUse},
     fetch::Requester,
     jobs::members::{typed, unknown},
     mapper::{MapQuery, SiteMap},
@@ -60,12 +62,31 @@ struct MapView {
     truncated: bool,
 }
 
+/// Charges a page for each sitemap, and admits none when there are no pages left.
+fn admission(app: &App, owner: datasonar_store::Scope) -> Admission {
+    let plans = app.plans.clone();
+    Admission::new(move || {
+        let plans = plans.clone();
+        async move {
+            match plans.charge(owner, 1).await {
+                Ok(_) => true,
+                Err(StoreError::LimitReached(_)) => false,
+                Err(error) => {
+                    tracing::warn!(%error, "no further sitemaps are read: they cannot be counted");
+                    false
+                }
+            }
+        }
+        .boxed()
+    })
+}
+
 /// List the URLs of a site: those that one page links to and those that its sitemaps name.
 #[utoipa::path(
     post, path = "/v1/map", tag = "Scrape", request_body = MapRequest,
     responses((status = 200, description = "URLs", body = MapView))
 )]
-async fn map(State(app): State<App>, Caller(scope): Caller, request: Request) -> Result<axum::Json<MapView>, Problem> {
+async fn map(State(app): State<App>, Caller(owner): Caller, request: Request) -> Result<axum::Json<MapView>, Problem> {
     let arrived = Instant::now();
     let fields = object(request, app.settings.max_request_bytes).await?;
     unknown(&fields.members, FIELDS)?;
@@ -88,13 +109,14 @@ async fn map(State(app): State<App>, Caller(scope): Caller, request: Request) ->
     })?;
     let query = MapQuery {
         url,
-        scope: limits,
+        scope: limits.into(),
         search: asked.search,
         sitemap: asked.sitemap,
         respect_robots: asked.respect_robots.unwrap_or(true),
         limit,
+        admission: admission(&app, owner),
     };
-    let requester = Requester { tenant: scope, job: app.ids.uuid() };
+    let requester = Requester { tenant: owner, job: app.ids.uuid() };
     let SiteMap { urls, truncated } = app.mapper.map(query, requester, arrived).await;
     Ok(axum::Json(MapView { urls, truncated }))
 }

@@ -27,7 +27,10 @@ use super::{
 use crate::{
     app::App,
     crypto::sha256,
-    jobs::members::{typed, unknown},
+    jobs::{
+        members::{typed, unknown},
+        secrets::shown_job,
+    },
     schedules::{SchedulesError, Wanted, upcoming},
 };
 
@@ -124,7 +127,8 @@ struct ScheduleView {
     #[schema(value_type = OverlapName)]
     overlap: Overlap,
     paused: bool,
-    /// As it was sent.
+    /// As it was sent, but values of `headers` and credentials in URLs are masked. A change that sends the masks back keeps the
+    /// values, as long as the job goes to no further origin.
     #[schema(value_type = ScheduledJob)]
     job: Value,
     created_at: String,
@@ -202,7 +206,7 @@ impl ScheduleView {
             timezone: schedule.timezone.clone(),
             overlap: schedule.overlap,
             paused: schedule.paused,
-            job: serde_json::from_str(&schedule.job).unwrap_or(Value::Null),
+            job: Value::Object(shown_job(&schedule.job)),
             created_at: time(schedule.created_at),
             updated_at: time(schedule.updated_at),
             next_run_at: schedule.next_run_at.map(time),
@@ -395,7 +399,7 @@ async fn change(
 /// What a schedule is to be after a change.
 fn merged(schedule: &Schedule, asked: &ScheduleChangeRequest) -> Wanted {
     let kept = |new: &Option<String>, old: &String| new.as_ref().unwrap_or(old).clone();
-    let job = || serde_json::from_str(&schedule.job).unwrap_or_default();
+    let job = || shown_job(&schedule.job);
     Wanted {
         name: kept(&asked.name, &schedule.name),
         cron: kept(&asked.cron, &schedule.cron),

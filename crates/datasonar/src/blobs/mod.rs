@@ -29,6 +29,8 @@ pub use upload::Upload;
 
 use list::Listing;
 
+use crate::files::create_private_dir;
+
 /// Why bytes could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobsError {
@@ -78,7 +80,7 @@ impl Blobs {
     /// When the directory cannot be made or read.
     pub fn local(directory: &FilePath) -> Result<Self> {
         let fail = |error: std::io::Error| BlobsError::Unavailable(format!("{}: {error}", directory.display()));
-        std::fs::create_dir_all(directory).map_err(fail)?;
+        create_private_dir(directory).map_err(fail)?;
         let files = LocalFileSystem::new_with_prefix(directory).map_err(BlobsError::new)?.with_fsync(true);
         let listing = Listing::Directory(PathBuf::from(directory).join("jobs"));
         Ok(Self { store: Arc::new(files.with_automatic_cleanup(true)), listing, prefix: Path::default() })

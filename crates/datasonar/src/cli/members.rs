@@ -67,6 +67,7 @@ async fn open(settings: &Settings, account: &AccountArgs) -> Result<(Rows, Peopl
         rows: rows.store(),
         ids: Ids::random(clock.clone()),
         clock,
+        sealer: None,
         session_lifetime: settings.session_lifetime,
         session_idle: settings.session_idle,
     });

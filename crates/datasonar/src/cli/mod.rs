@@ -17,6 +17,8 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use crate::files;
+
 /// Fire jobs, get a clean callback.
 #[derive(Parser)]
 #[command(name = "datasonar", version, max_term_width = 100)]
@@ -67,9 +69,29 @@ enum Command {
     Admin(admin::AdminCommand),
 }
 
+impl Command {
+    /// Tells whether it may make files in the data directory, or copies of them. What others make is for whoever runs them.
+    fn uses_data_dir(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_)
+                | Self::Demo(_)
+                | Self::Keys(_)
+                | Self::Accounts(_)
+                | Self::Members(_)
+                | Self::Secrets(_)
+                | Self::Admin(_)
+        )
+    }
+}
+
 /// Runs the command that the process was started with.
 pub async fn run() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if command.uses_data_dir() {
+        files::keep_private();
+    }
+    let done = match command {
         Command::Serve(args) => serve::run(args).await,
         Command::Health(args) => client::health(args).await,
         Command::Demo(args) => demo::run(args).await,

@@ -64,6 +64,7 @@ pub struct Settings {
     pub fetch_timeout: Duration,
     pub fetch_max_bytes: u64,
     pub fetch_retries: u32,
+    pub crawl_max_sitemaps: usize,
     pub fetch_user_agent: String,
     pub render_browser: Option<PathBuf>,
     pub render_concurrency: usize,

@@ -9,6 +9,8 @@ use std::{
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::files::create_private_dir;
+
 use super::{
     AccountPlan, AwsVariables, BlobUrl, PlanLimits, SPECS, SettingError, Settings,
     parse::{self, Given},
@@ -151,6 +153,9 @@ impl Sources {
             fetch_timeout: duration("fetch_timeout")?,
             fetch_max_bytes: bytes("fetch_max_bytes")?,
             fetch_retries: self.get("fetch_retries").parse("a whole number", |text| text.parse().ok())?,
+            crawl_max_sitemaps: self
+                .get("crawl_max_sitemaps")
+                .parse("a whole number of at most 1000", |text| text.parse().ok().filter(|number| *number <= 1_000))?,
             fetch_user_agent: self.get("fetch_user_agent").value,
             render_browser: optional("render_browser").map(PathBuf::from),
             render_concurrency: self.get("render_concurrency").parse(number, at_least_one)?,
@@ -319,7 +324,7 @@ fn kept_key(data_dir: &Path) -> Result<String, SettingError> {
 /// Writes the key beside its place, syncs it, and links it there unless another process was first.
 fn keep(data_dir: &Path, path: &Path, key: &str) -> io::Result<()> {
     use std::io::Write;
-    fs::create_dir_all(data_dir)?;
+    create_private_dir(data_dir)?;
     let mut file = tempfile::Builder::new().prefix("encryption").tempfile_in(data_dir)?;
     writeln!(file, "{key}")?;
     file.as_file().sync_all()?;

@@ -55,6 +55,11 @@ pub const SPECS: &[Spec] = &[
     spec("fetch_timeout", "30s", "For one page"),
     spec("fetch_max_bytes", "10MiB", "The longest body of a page, decompressed"),
     spec("fetch_retries", "2", "Further tries after a transient failure"),
+    spec(
+        "crawl_max_sitemaps",
+        "50",
+        "The most sitemaps that a crawl or a map reads; each counts as a page of the plan",
+    ),
     spec("fetch_user_agent", concat!("Datasonar/", env!("CARGO_PKG_VERSION")), "How pages see us"),
     spec(
         "render_browser",

@@ -14,7 +14,7 @@ mod sites;
 pub use key::{Keys, MAX_URL_BYTES, PageKey, UnusableUrl, parse};
 pub use links::{LinkSource, follow};
 pub use options::{CrawlOptions, OptionError, SitemapUse};
-pub use reader::{SitemapLimits, SitemapReader, SitemapWalk};
+pub use reader::{Admission, SitemapLimits, SitemapReader, SitemapWalk};
 pub use scope::{OutOfScope, Scope};
 pub use sitemap::{Entry, Sitemap};
 pub use sites::Sites;

@@ -139,9 +139,11 @@ impl Scope {
 
     /// Whether a URL is on one of the sites that are crawled.
     pub fn is_on_site(&self, url: &Url) -> bool {
-        if self.allow_external_links {
-            return true;
-        }
+        self.allow_external_links || self.is_own(url)
+    }
+
+    /// Whether a URL is on one of the hosts of the site itself, wherever links may lead.
+    pub fn is_own(&self, url: &Url) -> bool {
         let site = Site::of(url);
         let is_same = site.host == self.site.host && site.port == self.site.port;
         is_same || (self.allow_subdomains && site.domain == self.site.domain)

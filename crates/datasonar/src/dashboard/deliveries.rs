@@ -308,7 +308,7 @@ async fn live(
         };
         Ok((news, now))
     };
-    Ok(kit::live(&app, query.seen.unwrap_or_else(|| seen(&delivery)), look))
+    Ok(kit::live(&app, &viewer, query.seen.unwrap_or_else(|| seen(&delivery)), look))
 }
 
 /// Reads the beginning of a payload, unless it was deleted.

@@ -23,6 +23,7 @@ use super::kit::{
 use crate::{
     app::App,
     jobs::{JobOptions, Position},
+    scrape::shown_url,
 };
 
 /// How many are listed at once.
@@ -126,7 +127,7 @@ impl Row {
 
 /// The one URL that a job is about, unless it is a batch.
 fn begin_of(options: JobOptions) -> Option<String> {
-    options.crawl.map(|crawl| crawl.start).or(options.url)
+    options.crawl.map(|crawl| crawl.start).or(options.url).map(|url| shown_url(&url))
 }
 
 /// Enough of an id to tell it from its neighbours.
@@ -312,13 +313,14 @@ struct ShowQuery {
 /// What was asked of a job, line by line: what is as usual is left out.
 fn asked(job: &Job) -> Vec<(String, String)> {
     let options: JobOptions = serde_json::from_str(&job.options).unwrap_or_default();
+    let options = options.masked();
     let usual = serde_json::to_value(JobOptions::default().scrape).unwrap_or_default();
     let mut lines = Vec::new();
     if let Some(url) = &options.url {
-        lines.push(("url".to_owned(), url.clone()));
+        lines.push(("url".to_owned(), shown_url(url)));
     }
     if let Some(crawl) = &options.crawl {
-        lines.push(("start".to_owned(), crawl.start.clone()));
+        lines.push(("start".to_owned(), shown_url(&crawl.start)));
         if let Ok(Value::Object(members)) = serde_json::to_value(&crawl.options) {
             lines.extend(
                 members.into_iter().filter(|(_, value)| !is_nothing(value)).map(|(name, value)| (name, plain(&value))),
@@ -414,7 +416,7 @@ async fn live(
         };
         Ok((news, now))
     };
-    Ok(kit::live(&app, query.seen.unwrap_or_else(|| seen(&job)), look))
+    Ok(kit::live(&app, &viewer, query.seen.unwrap_or_else(|| seen(&job)), look))
 }
 
 #[derive(Deserialize)]

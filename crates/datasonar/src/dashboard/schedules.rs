@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::kit::{Chrome, Failure, Form, Queried, Section, Viewer, exact, page, redirect_with, wrong_fields};
 use crate::{
     app::App,
+    jobs::secrets::shown_job,
     schedules::{
         SchedulesError, Wanted,
         cron::{Rule, RuleError},
@@ -264,7 +265,7 @@ async fn find(app: &App, viewer: &Viewer, id: &str) -> Result<Schedule, Failure>
 }
 
 fn typed_of(schedule: &Schedule) -> Typed {
-    let job: Value = serde_json::from_str(&schedule.job).unwrap_or_default();
+    let job = shown_job(&schedule.job);
     Typed {
         name: Some(schedule.name.clone()),
         cron: Some(schedule.cron.clone()),

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     assets,
-    kit::{self, Failure, Form, SESSION, cookie, guard, redirect, sentence, session_cookie},
+    kit::{self, Failure, Form, SESSION, cookie, cookie_of, guard, redirect, sentence, session_cookie},
 };
 use crate::{
     app::App,
@@ -28,7 +28,10 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// How long a browser keeps its choice of a theme.
+/// The cookie of a browser that somebody has signed in with. It stays when they sign out.
+const DEVICE: &str = "datasonar_device";
+
+/// How long a browser keeps its choice of a theme, and is known.
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
 pub(super) fn routes() -> Router<App> {
@@ -119,8 +122,9 @@ async fn sign_in(
     let SignIn { email, password, to } = super::kit::fields(&body)?;
     let (email, password, to) = (email.unwrap_or_default(), password.unwrap_or_default(), to.unwrap_or_default());
     let address = peer.map(|Extension(Peer(address))| address);
-    match app.people.sign_in(&email, &password, address).await {
-        Ok(token) => Ok(signed_in(&app, &token, back(&to))),
+    let device = cookie_of(&headers, DEVICE);
+    match app.people.sign_in_with(device.as_deref(), &email, &password, address).await {
+        Ok(token) => Ok(signed_in(&app, &token, &email, back(&to))),
         Err(SignInError::Store(error)) => Err(error.into()),
         Err(error) => {
             let (status, wait) = match &error {
@@ -141,13 +145,16 @@ async fn sign_in(
     }
 }
 
-/// Goes on with a session.
-fn signed_in(app: &App, token: &Token, to: &str) -> Response {
+/// Goes on with a session. The browser is known from now on.
+fn signed_in(app: &App, token: &Token, email: &str, to: &str) -> Response {
     let mut response = redirect(to);
     response.headers_mut().append(
         header::SET_COOKIE,
         cookie(SESSION, token.as_str(), app.settings.session_lifetime.as_secs(), is_secure(app)),
     );
+    if let Some(device) = app.people.device(email) {
+        response.headers_mut().append(header::SET_COOKIE, cookie(DEVICE, &device, YEAR, is_secure(app)));
+    }
     response
 }
 
@@ -203,7 +210,7 @@ async fn accept_link(
     let SignIn { email, password, .. } = super::kit::fields(&body)?;
     let (email, password) = (email.unwrap_or_default(), password.unwrap_or_default());
     match app.people.accept(&token, &email, &password).await {
-        Ok(session) => Ok(signed_in(&app, &session, "/")),
+        Ok(session) => Ok(signed_in(&app, &session, &email, "/")),
         Err(AcceptError::Store(error)) => Err(error.into()),
         Err(error) => link_page(&app, &headers, &token, &email, Some(sentence(&error.to_string()))).await,
     }

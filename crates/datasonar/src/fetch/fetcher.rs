@@ -6,7 +6,7 @@ use datasonar_net::{Client, FetchError, FetchErrorKind, FetchRequest, Fetched, R
 use datasonar_store::Scope;
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::Instant;
-use url::Url;
+use url::{Origin, Url};
 
 use super::{
     fair_semaphore::{FairSemaphore, Permit, Priority, Requester},
@@ -56,6 +56,8 @@ pub struct Fetch<'a> {
     pub url: &'a Url,
     /// Request headers.
     pub headers: &'a HeaderMap,
+    /// Origins besides the URL's own that receive all headers when a redirect leads there.
+    pub headers_origins: &'a [Origin],
     /// The time for all tries, the pauses between them, and waiting for the host and for slots. [`TimeLimit`] says from when
     /// on it counts.
     pub time: &'a TimeLimit,
@@ -144,6 +146,7 @@ impl Fetcher {
         self.tries(fetch, &self.slots, |timeout, held| {
             self.client.fetch(FetchRequest {
                 headers: fetch.headers.clone(),
+                headers_origins: fetch.headers_origins.to_vec(),
                 max_body_bytes: fetch.max_bytes,
                 timeout,
                 guard: fetch.guard.cloned(),

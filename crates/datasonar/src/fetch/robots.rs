@@ -160,8 +160,16 @@ impl Robots {
     /// Asks a site for its rules.
     async fn load(&self, url: &Url, requester: Requester) -> Loaded {
         let (headers, time) = (HeaderMap::new(), TimeLimit::of_first_request(TIMEOUT));
-        let (gap, guard) = (Gap::default(), None);
-        let fetch = Fetch { url, headers: &headers, time: &time, max_bytes: MAX_BYTES, requester, gap, guard };
+        let fetch = Fetch {
+            url,
+            headers: &headers,
+            headers_origins: &[],
+            time: &time,
+            max_bytes: MAX_BYTES,
+            requester,
+            gap: Gap::default(),
+            guard: None,
+        };
         let outcome = self.fetcher.fetch(fetch).await;
         let rules = match outcome.result {
             Ok(fetched) if fetched.status.is_success() => self.read(&fetched),

@@ -4,7 +4,10 @@ use datasonar_store::{Job, JobKind, NewWork};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{JobOptions, Jobs, JobsError, Position, Results, ResultsError, Submit, blocking, first_step};
+use super::{
+    Jobs, JobsError, Position, Results, ResultsError, Submit, blocking, first_step,
+    secrets::{OpenError, open_options},
+};
 
 /// How many results are read at once.
 const AT_ONCE: u32 = 100;
@@ -20,6 +23,9 @@ pub enum AgainError {
     /// What it is about is not known yet.
     #[error("the job has not ended")]
     Open,
+    /// What was asked of it cannot be read.
+    #[error("the job cannot be run again: {0}")]
+    Unreadable(#[from] OpenError),
     /// The new one could not be made.
     #[error(transparent)]
     Jobs(#[from] JobsError),
@@ -40,7 +46,7 @@ impl Jobs {
     /// # Errors
     /// When it has not ended, its results were deleted, or the storage fails.
     pub async fn again(&self, results: &Results, job: &Job) -> Result<Submit, AgainError> {
-        let mut options: JobOptions = serde_json::from_str(&job.options).unwrap_or_default();
+        let mut options = open_options(&self.sealer, job.scope, job.id, &job.options)?;
         options.payload.server = self.terms.server.to_string();
         let (id, scope, webhook_url) = (self.mint(), job.scope, job.webhook_url.clone());
         let kind = if job.kind == JobKind::Test { JobKind::Scrape } else { job.kind };

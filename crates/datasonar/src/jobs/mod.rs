@@ -7,6 +7,7 @@ pub mod members;
 mod options;
 mod request;
 mod results;
+pub mod secrets;
 pub mod segment;
 mod urls;
 
@@ -29,6 +30,7 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::Keys,
+    crypto::Sealer,
     plans::Plans,
     wake::{Bell, Wake},
 };
@@ -43,9 +45,30 @@ pub struct Jobs {
     blobs: Blobs,
     clock: Arc<dyn Clock>,
     ids: Ids,
+    sealer: Sealer,
     terms: Terms,
     plans: Plans,
     wake: Wake,
+}
+
+/// What jobs are accepted with.
+pub struct JobsParts {
+    /// The rows.
+    pub store: Arc<dyn Store>,
+    /// The bytes.
+    pub blobs: Blobs,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Ids,
+    /// Encrypts the headers of jobs.
+    pub sealer: Sealer,
+    /// What requests are checked against.
+    pub terms: Terms,
+    /// What accounts may use.
+    pub plans: Plans,
+    /// Rung when there is something to do.
+    pub wake: Wake,
 }
 
 /// Why a job was not accepted.
@@ -96,16 +119,14 @@ impl Trace {
 
 impl Jobs {
     /// Accepts jobs into a store.
-    pub fn new(
-        store: Arc<dyn Store>,
-        blobs: Blobs,
-        clock: Arc<dyn Clock>,
-        ids: Ids,
-        terms: Terms,
-        plans: Plans,
-        wake: Wake,
-    ) -> Self {
-        Self { store, blobs, clock, ids, terms, plans, wake }
+    pub fn new(parts: JobsParts) -> Self {
+        let JobsParts { store, blobs, clock, ids, sealer, terms, plans, wake } = parts;
+        Self { store, blobs, clock, ids, sealer, terms, plans, wake }
+    }
+
+    /// Encrypts and decrypts the credentials of jobs and schedules.
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// What requests are checked against.
@@ -174,7 +195,7 @@ impl Jobs {
             id: new.id,
             scope: new.scope,
             kind: new.kind,
-            options: serde_json::to_string(&new.options).expect("options have string keys only"),
+            options: secrets::seal_options(&self.sealer, new.scope, new.id, &new.options),
             webhook: new.webhook_url.map(|url| Webhook { host: endpoint_host(&url), url }),
             work: new.work,
             created_at: self.clock.now(),

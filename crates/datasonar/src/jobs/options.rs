@@ -20,6 +20,9 @@ pub struct JobOptions {
     /// What is asked of it, if it is a crawl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crawl: Option<CrawlJob>,
+    /// The values of `scrape.headers`, encrypted; in rows only, see [`super::secrets`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_headers: Option<String>,
 }
 
 /// What is asked of a crawl.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use datasonar_net::AddressPolicy;
 use datasonar_store::JobKind;
+use http::{HeaderMap, header::AUTHORIZATION};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use url::Url;
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     crawl::{CrawlOptions, OptionError, Scope},
-    scrape::{FieldError, Limits, Plan, ScrapeOptions},
+    scrape::{FieldError, Limits, Plan, ScrapeOptions, shown_url},
 };
 
 const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
@@ -105,7 +106,7 @@ impl Terms {
                     let why = "is not a URL that can be fetched: http or https, with a public host";
                     return Err(vec![FieldError::new("/url", why)]);
                 }
-                asked.options.url = Some(url.clone());
+                asked.options.url = Some(shown_url(&url));
                 Ok(JobRequest { pages: Pages::One(url), asked })
             }
             JobKind::Batch => {
@@ -142,10 +143,24 @@ impl Terms {
         start.set_fragment(None);
         let error = |error: OptionError| FieldError::new(error.pointer, error.detail);
         Scope::new(&start, &options).map_err(|errors| errors.into_iter().map(error).collect::<Vec<_>>())?;
-        let job = CrawlJob { start: start.into(), options };
         let mut asked = self.asked(rest)?;
+        self.keep_credentials(&mut start, &mut asked.options.scrape)?;
+        let job = CrawlJob { start: start.into(), options };
         asked.options.crawl = Some(job.clone());
         Ok(JobRequest { pages: Pages::Site(job), asked })
+    }
+
+    /// Turns a user name and password in the URL of a crawl's start into a header, which is kept and sent like any other.
+    fn keep_credentials(&self, start: &mut Url, options: &mut ScrapeOptions) -> Result<(), Vec<FieldError>> {
+        let mut header = HeaderMap::new();
+        datasonar_net::take_credentials(start, &mut header);
+        let Some(value) = header.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return Ok(()) };
+        if options.headers.keys().any(|name| name.eq_ignore_ascii_case(AUTHORIZATION.as_str())) {
+            return Ok(());
+        }
+        options.headers.insert(AUTHORIZATION.as_str().to_owned(), value.to_owned());
+        // It may be one header too many.
+        Plan::new(options, &self.limits).map(|_| ())
     }
 
     /// Reads the one member that says which pages, and what else is asked.

@@ -9,6 +9,7 @@
 //! **What it does not do.** It sends no e-mail: whoever makes a link passes it on. It does not ask whether the caller may do what it asks for: of
 //! a session, [`Session::memberships`](datasonar_store::Session) tells.
 
+mod device;
 mod email;
 mod error;
 mod password;
@@ -32,7 +33,7 @@ pub use password::{LONGEST_PASSWORD, PasswordError, SHORTEST_PASSWORD};
 
 use crate::{
     clock::{Clock, Ids},
-    crypto::sha256,
+    crypto::{Sealer, sha256},
 };
 use password::{Hasher, Place};
 use throttle::Tries;
@@ -90,6 +91,8 @@ pub struct PeopleParts {
     pub clock: Arc<dyn Clock>,
     /// Ids and tokens.
     pub ids: Ids,
+    /// Knows browsers again; only a server needs it.
+    pub sealer: Option<Sealer>,
     /// For how long a session lives.
     pub session_lifetime: Duration,
     /// For how long it lives unused.
@@ -114,11 +117,28 @@ impl People {
     /// # Errors
     /// [`SignInError::Wrong`] when e-mail address and password do not belong together; [`SignInError::TooMany`] when somebody has guessed too often.
     pub async fn sign_in(&self, email: &str, password: &str, address: Option<IpAddr>) -> Result<Token, SignInError> {
+        self.sign_in_with(None, email, password, address).await
+    }
+
+    /// Signs a person in with a browser that has the cookie [`Self::device`], if it has one. It answers for its own failures then,
+    /// and not for those of strangers.
+    ///
+    /// # Errors
+    /// As [`Self::sign_in`].
+    pub async fn sign_in_with(
+        &self,
+        device: Option<&str>,
+        email: &str,
+        password: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Token, SignInError> {
         let email = email::lower(email);
         if !password::may_be_one(password) {
             return Err(SignInError::Wrong);
         }
-        let tries = Tries::of(&email, address);
+        let sealer = self.parts.sealer.as_ref();
+        let number = sealer.and_then(|sealer| device::number(sealer, device?, &email));
+        let tries = number.map_or_else(|| Tries::of(&email, address), |number| Tries::of_device(&number));
         let (user, _) = self.verified(&email, password, &tries).await?.ok_or(SignInError::Wrong)?;
         let (token, session) = self.new_session();
         match self.rows().open_session(user.id, user.password_hash, session).await {
@@ -126,6 +146,12 @@ impl People {
             Err(StoreError::NotFound) => Err(SignInError::Wrong),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes the cookie of a browser that somebody has just signed in with. `None` without a key to make it with.
+    pub fn device(&self, email: &str) -> Option<String> {
+        let sealer = self.parts.sealer.as_ref()?;
+        Some(device::new(sealer, &self.parts.ids, &email::lower(email)))
     }
 
     /// Who a session is, if it is open.
@@ -223,7 +249,7 @@ impl People {
         if !password::may_be_one(old) {
             return Err(NewPasswordError::Wrong);
         }
-        let tries = Tries::of(&session.email, None);
+        let tries = Tries::of_session(&session.hash);
         let (user, place) = self.verified(&session.email, old, &tries).await?.ok_or(NewPasswordError::Wrong)?;
         let new_hash = self.hasher.hash(place, new.to_owned(), self.parts.ids.bytes()).await;
         match self.rows().set_password(user.id, user.password_hash, new_hash, Some(session.hash)).await {
@@ -319,10 +345,10 @@ impl People {
         let kept = user.as_ref().map(|user| user.password_hash.clone());
         let (is_right, place) = self.hasher.verify(place, password.to_owned(), kept).await;
         let Some(user) = user.filter(|_| is_right) else { return Ok(None) };
-        self.rows().forget_failures(tries.email).await?;
-        if let Some(network) = tries.network {
+        self.rows().forget_failures(tries.own).await?;
+        for (shared, _) in &tries.shared {
             // Not all of them: whoever has one password could go on guessing others.
-            self.rows().forgive_failure(network, now).await?;
+            self.rows().forgive_failure(*shared, now).await?;
         }
         Ok(Some((user, place)))
     }

@@ -45,7 +45,15 @@ impl Scene {
 
     fn people(store: &Arc<SqliteStore>, clock: &ManualClock, ids: Ids) -> People {
         let clock = Arc::new(clock.clone());
-        People::new(PeopleParts { rows: store.clone(), clock, ids, session_lifetime: 14 * DAY, session_idle: IDLE })
+        let sealer = Sealer::new(&"ab".repeat(32), ids.clone()).unwrap();
+        People::new(PeopleParts {
+            rows: store.clone(),
+            clock,
+            sealer: Some(sealer),
+            ids,
+            session_lifetime: 14 * DAY,
+            session_idle: IDLE,
+        })
     }
 
     /// The same people, as another process sees them.
@@ -178,6 +186,38 @@ async fn guessing_is_slowed_down_over_processes() {
     assert!(matches!(scene.fails("ada@example.com", None).await, SignInError::TooMany { .. }));
     scene.wait(throttle::WINDOW);
     assert!(matches!(scene.fails("ada@example.com", None).await, SignInError::Wrong), "a quarter of an hour is enough");
+}
+
+#[tokio::test]
+async fn strangers_do_not_lock_a_known_browser_out() {
+    let scene = Scene::new().await;
+    scene.join("ada@example.com", MemberRole::Owner).await;
+    let device = scene.people.device("Ada@example.com").unwrap();
+    // From everywhere, and from the very network that ada is in.
+    for number in 0..40 {
+        let _ = scene.fails("ada@example.com", Some(format!("198.51.{number}.1").parse().unwrap())).await;
+    }
+    let address = Some("203.0.113.7".parse().unwrap());
+    for _ in 0..30 {
+        let _ = scene.fails("ada@example.com", address).await;
+    }
+    let with = async |device: &str, email: &str, password: &str| {
+        scene.other_process().sign_in_with(Some(device), email, password, address).await
+    };
+    assert!(matches!(with("", "ada@example.com", PASSWORD).await, Err(SignInError::TooMany { .. })));
+    let other = scene.people.device("eve@example.com").unwrap();
+    assert!(matches!(with(&other, "ada@example.com", PASSWORD).await, Err(SignInError::TooMany { .. })));
+    with(&device, "ada@example.com", PASSWORD).await.unwrap();
+    // Whoever has stolen it may guess five times, and is slowed down alone.
+    for _ in 0..5 {
+        assert!(matches!(with(&device, "ada@example.com", "another password").await, Err(SignInError::Wrong)));
+    }
+    assert!(matches!(with(&device, "ada@example.com", PASSWORD).await, Err(SignInError::TooMany { .. })));
+    let second = scene.people.device("ada@example.com").unwrap();
+    with(&second, "ada@example.com", PASSWORD).await.unwrap();
+    // A browser that is new waits a minute at most for what strangers in other networks do.
+    scene.wait(minutes(1));
+    scene.people.sign_in("ada@example.com", PASSWORD, Some("192.0.2.1".parse().unwrap())).await.unwrap();
 }
 
 #[tokio::test]

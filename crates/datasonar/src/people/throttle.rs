@@ -1,4 +1,5 @@
-//! Slowing down those who guess passwords: by the e-mail address that they guess for, and by the network that they come from.
+//! Slowing down those who guess passwords: by the e-mail address that they guess for, and by the network that they come from. A
+//! browser that somebody signed in with before answers for its own failures alone ([`super::device`]).
 //!
 //! Failures are counted in the store, so that the count holds over processes and restarts. A network is looser than an address: behind one there
 //! may be an office.
@@ -12,30 +13,55 @@ use crate::crypto::sha256;
 /// For how long a failure counts.
 pub(super) const WINDOW: Duration = minutes(15);
 
-/// For one e-mail address.
+/// For one e-mail address from one network, for a browser that somebody signed in with before, and for a session.
 const EMAIL: Brake = Brake { window: WINDOW, free: 5, first_wait: minutes(1), longest_wait: WINDOW };
 /// For one network.
 const NETWORK: Brake = Brake { free: 20, ..EMAIL };
+/// For one e-mail address from all networks together. The wait is short: strangers cause it, and whoever the address belongs to
+/// has to wait as well, with a browser that is new.
+const ACCOUNT: Brake = Brake { window: WINDOW, free: 20, first_wait: Duration::from_secs(5), longest_wait: minutes(1) };
 
 const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
 }
 
 /// What a try counts for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tries {
-    pub(super) email: Subject,
-    pub(super) network: Option<Subject>,
+    /// Forgotten after a right password.
+    pub(super) own: Subject,
+    own_brake: Brake,
+    /// Where one right password says nothing of the other tries.
+    pub(super) shared: Vec<(Subject, Brake)>,
 }
 
 impl Tries {
+    /// A try of a browser that nobody is known to have signed in with.
     pub(super) fn of(email: &str, address: Option<IpAddr>) -> Self {
-        let network = address.and_then(network).map(|network| sha256(format!("network {network}").as_bytes()));
-        Self { email: sha256(format!("email {email}").as_bytes()), network }
+        let account = (sha256(format!("account {email}").as_bytes()), ACCOUNT);
+        let network = address.and_then(network);
+        let Some(network) = network else {
+            return Self { own: sha256(format!("email {email}").as_bytes()), own_brake: EMAIL, shared: vec![account] };
+        };
+        Self {
+            own: sha256(format!("email {email} {network}").as_bytes()),
+            own_brake: EMAIL,
+            shared: vec![account, (sha256(format!("network {network}").as_bytes()), NETWORK)],
+        }
+    }
+
+    /// A try of a browser that somebody has signed in with.
+    pub(super) fn of_device(number: &[u8]) -> Self {
+        Self { own: sha256(&[&b"device "[..], number].concat()), own_brake: EMAIL, shared: Vec::new() }
+    }
+
+    /// A try within a session.
+    pub(super) fn of_session(hash: &[u8]) -> Self {
+        Self { own: sha256(&[&b"session "[..], hash].concat()), own_brake: EMAIL, shared: Vec::new() }
     }
 
     pub(super) fn subjects(&self) -> Vec<(Subject, Brake)> {
-        [(self.email, EMAIL)].into_iter().chain(self.network.map(|network| (network, NETWORK))).collect()
+        [(self.own, self.own_brake)].into_iter().chain(self.shared.iter().copied()).collect()
     }
 }
 
@@ -72,8 +98,12 @@ mod tests {
     fn subjects_are_apart() {
         let address = Some("203.0.113.7".parse().unwrap());
         let tries = Tries::of("203.0.113.7", address);
-        assert_ne!(Some(tries.email), tries.network);
-        assert_eq!(tries.subjects().len(), 2);
-        assert_eq!(Tries::of("ada@example.com", None).subjects().len(), 1);
+        let mut subjects: Vec<Subject> = tries.subjects().into_iter().map(|(subject, _)| subject).collect();
+        subjects.extend(Tries::of("203.0.113.7", None).subjects().into_iter().map(|(subject, _)| subject));
+        subjects.sort_unstable();
+        subjects.dedup();
+        assert_eq!(subjects.len(), 4, "that of the account is the same");
+        assert_eq!(Tries::of_device(&[1; 16]).subjects().len(), 1);
+        assert_ne!(Tries::of_device(&[1; 32]).own, Tries::of_session(&[1; 32]).own);
     }
 }

@@ -193,6 +193,23 @@ impl Plans {
         }
     }
 
+    /// Charges pages besides those that open jobs have set aside. Tells whether there was at least one left of those that are not used;
+    /// for an account whose pages are not limited, there always is, and nothing is counted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn charge_besides(&self, scope: Scope, pages: u64) -> Result<bool, StoreError> {
+        let Some(mut allowance) = self.allowance(scope).await? else { return Ok(true) };
+        let Some(limit) = &mut allowance.pages else { return Ok(true) };
+        let now = self.0.clock.now();
+        if self.0.store.spent(scope, limit.since).await?.pages >= limit.most {
+            return Ok(false);
+        }
+        limit.most = i64::MAX.unsigned_abs();
+        self.0.store.charge_pages(scope, pages, allowance, now).await?;
+        Ok(true)
+    }
+
     /// What the jobs of a scope are checked against as they are accepted.
     ///
     /// # Errors

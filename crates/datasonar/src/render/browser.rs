@@ -21,7 +21,6 @@ use std::{
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpgid, waitpid};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{
     io::AsyncReadExt,
     process::{Child, ChildStderr, Command},
@@ -33,6 +32,7 @@ use super::{
     cdp::Cdp,
     find::{self, LaunchError, User},
     processes,
+    profile::{Homes, Profile},
 };
 use crate::cpu;
 
@@ -64,6 +64,8 @@ pub(super) struct Launcher {
     pub(super) sandbox: bool,
     /// What a page may take.
     pub(super) memory: u64,
+    /// Where the directories of browsers are.
+    pub(super) homes: Homes,
 }
 
 /// A running browser. Dropped, it is killed.
@@ -228,7 +230,7 @@ impl Launcher {
     }
 
     /// What is needed for a start: the program, who runs it, and its directory.
-    fn prepare(&self) -> Result<(PathBuf, Option<User>, TempDir), LaunchError> {
+    fn prepare(&self) -> Result<(PathBuf, Option<User>, Profile), LaunchError> {
         let program = find::browser(self.program.as_deref(), std::env::var_os("PATH").as_deref())?;
         let is_root = rustix::process::geteuid().is_root();
         let user = if is_root {
@@ -238,7 +240,7 @@ impl Launcher {
             None
         };
         let failed = |error: std::io::Error| LaunchError::Failed(format!("its directory cannot be made: {error}"));
-        let profile = tempfile::Builder::new().prefix("datasonar-render-").tempdir().map_err(failed)?;
+        let profile = self.homes.create(user).map_err(failed)?;
         let own = profile.path().join("Default");
         fs::create_dir(&own).map_err(failed)?;
         fs::write(own.join("Preferences"), PREFERENCES).map_err(failed)?;
@@ -333,6 +335,8 @@ const FLAGS: &[&str] = &[
     "--hide-scrollbars",
     "--force-color-profile=srgb",
     "--font-render-hinting=none",
+    // `Referer` tells other origins no more than the page's origin, from workers, too.
+    "--enable-features=CapReferrerToOriginOnCrossOrigin",
     "--disable-features=AutofillServerCommunication,CertificateTransparencyComponentUpdater,DialMediaRouteProvider,\
      HttpsFirstBalancedModeAutoEnable,HttpsUpgrades,IsolateOrigins,LocalNetworkAccessChecks,MediaRouter,OptimizationHints,\
      PreloadTopChromeWebUI,Prerender2,ServiceWorkerAutoPreload,SpareRendererForSitePerProcess,Translate,\
@@ -378,7 +382,7 @@ fn last_words(said: &[u8], otherwise: &str) -> String {
 struct Body {
     child: Child,
     group: Pid,
-    profile: TempDir,
+    profile: Profile,
     kill: CancellationToken,
     ended: CancellationToken,
 }
@@ -449,7 +453,8 @@ mod tests {
 
     #[test]
     fn the_sandbox_is_off_only_by_order_or_for_root() {
-        let launcher = Launcher { program: None, user: String::new(), sandbox: true, memory: 512 << 20 };
+        let homes = Homes::new(Path::new("/tmp/x"), None);
+        let launcher = Launcher { program: None, user: String::new(), sandbox: true, memory: 512 << 20, homes };
         let off = |launcher: &Launcher, user| {
             launcher.flags(user, Path::new("/tmp/x")).contains(&OsString::from("--no-sandbox"))
         };

@@ -14,6 +14,7 @@ mod error;
 mod find;
 mod pool;
 mod processes;
+mod profile;
 mod proxy;
 mod reading;
 mod requests;
@@ -29,11 +30,12 @@ use tokio::{
     sync::OnceCell,
     time::{Instant, timeout_at},
 };
-use url::Url;
+use url::{Origin, Url};
 
 use browser::Launcher;
 pub use error::{Arrival, RenderError, RenderErrorKind};
 use pool::Pool;
+use profile::Homes;
 use proxy::Proxy;
 use tab::Room;
 
@@ -55,6 +57,10 @@ pub struct RenderSettings {
     pub user: String,
     /// Whether the browser's own sandbox is on.
     pub sandbox: bool,
+    /// Browsers have their directories here, where they run as the server's user.
+    pub data_dir: PathBuf,
+    /// The run directory of this server, if it was given one, for the directories of browsers that run as another user.
+    pub run_dir: Option<PathBuf>,
     /// How pages see us, added to the browser's own name.
     pub user_agent: String,
 }
@@ -64,8 +70,10 @@ pub struct RenderSettings {
 pub struct Page<'a> {
     /// Its URL.
     pub url: &'a Url,
-    /// Request headers for its site.
+    /// Request headers for its origin.
     pub headers: &'a HeaderMap,
+    /// Further origins that receive them.
+    pub headers_origins: &'a [Origin],
     /// The largest document, serialised.
     pub max_bytes: u64,
     /// An element to wait for; else it is waited until the page is at rest.
@@ -134,21 +142,33 @@ struct Inner {
     product: String,
     slots: FairSemaphore,
     pool: Arc<Pool>,
+    homes: Homes,
     proxy: OnceCell<Proxy>,
 }
 
 impl Renderer {
     /// Puts a renderer together. Starts nothing: the first page does. What the browser asks for leaves by `client`.
     pub fn new(settings: RenderSettings, client: Client, ids: Ids) -> Self {
-        let RenderSettings { concurrency, browser, memory, user, sandbox, user_agent } = settings;
+        let RenderSettings { concurrency, browser, memory, user, sandbox, data_dir, run_dir, user_agent } = settings;
+        let homes = Homes::new(&data_dir, run_dir.as_deref());
         Self(Arc::new(Inner {
             client,
             ids,
             product: user_agent,
             slots: FairSemaphore::new(concurrency),
-            pool: Arc::new(Pool::new(Launcher { program: browser, user, sandbox, memory })),
+            pool: Arc::new(Pool::new(Launcher { program: browser, user, sandbox, memory, homes: homes.clone() })),
+            homes,
             proxy: OnceCell::new(),
         }))
+    }
+
+    /// Removes the directories of browsers whose servers were killed. For a server's start; takes a while, for a thread that may
+    /// block.
+    pub fn sweep(&self) {
+        let removed = self.0.homes.sweep();
+        if removed > 0 {
+            tracing::info!(removed, "removed directories of browsers that a server left when it was killed");
+        }
     }
 
     /// The places for pages: one is to be held for each that is rendered.

@@ -74,17 +74,35 @@ impl Paused {
     }
 
     /// The command that lets it go on, with the caller's headers put over its own.
+    ///
+    /// Another origin learns the page's origin at most from `Referer`, and one without TLS nothing, whatever policy the page has.
     pub(super) fn go_on(&self, caller: &HeaderMap) -> (&'static str, Value) {
         let mut params = json!({"requestId": self.id});
-        if !caller.is_empty() {
+        let is_referer = |name: &str| name.eq_ignore_ascii_case(header::REFERER.as_str());
+        let tells_more =
+            self.headers.iter().any(|(name, value)| is_referer(name) && self.referer(value) != Some(value.clone()));
+        if !caller.is_empty() || tells_more {
             let own = self.headers.iter().filter(|(name, _)| !caller.contains_key(name.as_str()));
-            let own = own.map(|(name, value)| json!({"name": name, "value": value}));
+            let own = own.filter_map(|(name, value)| {
+                let value = if is_referer(name) { self.referer(value)? } else { value.clone() };
+                Some(json!({"name": name, "value": value}))
+            });
             let given = caller
                 .iter()
                 .filter_map(|(name, value)| Some(json!({"name": name.as_str(), "value": value.to_str().ok()?})));
             params["headers"] = own.chain(given).collect();
         }
         ("Fetch.continueRequest", params)
+    }
+
+    /// What of a `Referer` may be told to where this request goes: `strict-origin-when-cross-origin`.
+    fn referer(&self, text: &str) -> Option<String> {
+        let (from, to) = (Url::parse(text).ok()?, self.url.as_ref()?);
+        if from.origin() == to.origin() {
+            return Some(text.to_owned());
+        }
+        let is_downgrade = from.scheme() == "https" && to.scheme() != "https";
+        (!is_downgrade).then(|| format!("{}/", from.origin().ascii_serialization()))
     }
 
     /// The command that lets its answer come in.
@@ -142,30 +160,31 @@ pub(super) struct CallerHeaders {
     all: HeaderMap,
     /// Those that say nothing about who asks.
     safe: HeaderMap,
-    origin: Origin,
-    /// Whether the page has left its origin: then for good.
+    /// The origins that receive them: the page's own and those that the caller named.
+    origins: Vec<Origin>,
+    /// Whether the page has left these origins: then for good.
     has_left: bool,
 }
 
 impl CallerHeaders {
-    pub(super) fn new(all: &HeaderMap, url: &Url) -> Self {
+    pub(super) fn new(all: &HeaderMap, url: &Url, further: &[Origin]) -> Self {
         // The browser is told who it is in another way, which its scripts see, too.
         let mut all = all.clone();
         all.remove(header::USER_AGENT);
         let safe = datasonar_net::safe_for_another_origin(&all);
-        Self { all, safe, origin: url.origin(), has_left: false }
+        Self { all, safe, origins: [&[url.origin()], further].concat(), has_left: false }
     }
 
     /// Those for the page itself at a URL that it is at now.
     pub(super) fn of_page(&mut self, url: &Url) -> &HeaderMap {
-        self.has_left |= url.origin() != self.origin;
+        self.has_left |= !self.origins.contains(&url.origin());
         if self.has_left { &self.safe } else { &self.all }
     }
 
     /// Those for a part of the page: its site may need them to know the caller, others get none.
     pub(super) fn of_part(&self, url: Option<&Url>) -> HeaderMap {
         match url {
-            Some(url) if !self.has_left && url.origin() == self.origin => {
+            Some(url) if !self.has_left && self.origins.contains(&url.origin()) => {
                 let mut headers = self.all.clone();
                 // What a script accepts is its own affair.
                 headers.remove(header::ACCEPT);
@@ -225,13 +244,37 @@ mod tests {
     }
 
     #[test]
+    fn other_origins_are_told_the_pages_origin_at_most() {
+        let sent = |from: &str, to: &str| {
+            let event = json!({
+                "requestId": "1", "resourceType": "XHR", "frameId": "page",
+                "request": {"url": to, "headers": {"referer": from}},
+            });
+            let (_, params) = Paused::read(&event, "page").unwrap().go_on(&HeaderMap::new());
+            match params.get("headers") {
+                None => from.to_owned(),
+                Some(headers) => headers[0]["value"].as_str().unwrap_or_default().to_owned(),
+            }
+        };
+        let page = "https://site.example/a?token=1";
+        assert_eq!(sent(page, "https://site.example/b"), page);
+        assert_eq!(sent(page, "https://other.example/b"), "https://site.example/");
+        assert_eq!(sent(page, "http://other.example/b"), "");
+        assert_eq!(sent(page, "http://site.example/b"), "");
+        assert_eq!(sent("http://site.example/a?b", "http://site.example:81/"), "http://site.example/");
+        assert_eq!(sent("https://other.example/", "https://site.example/b"), "https://other.example/");
+    }
+
+    #[test]
     fn the_callers_headers_stay_on_the_callers_site() {
         let url = |text: &str| Url::parse(text).unwrap();
         let all = headers(&[("authorization", "secret"), ("accept-language", "de"), ("user-agent", "me")]);
-        let mut caller = CallerHeaders::new(&all, &url("http://site.example/a"));
+        let mut caller = CallerHeaders::new(&all, &url("http://site.example/a"), &[url("http://api.example").origin()]);
         assert_eq!(caller.of_part(Some(&url("http://site.example/api"))).len(), 2);
         assert!(caller.of_part(Some(&url("http://other.example/api"))).is_empty());
         assert!(caller.of_part(None).is_empty());
+        assert!(caller.of_part(Some(&url("https://site.example/api"))).is_empty(), "another scheme");
+        assert_eq!(caller.of_part(Some(&url("http://api.example/x"))).len(), 2, "named by the caller");
         assert_eq!(caller.of_page(&url("http://site.example/b")).len(), 2);
         assert_eq!(*caller.of_page(&url("http://other.example/")), headers(&[("accept-language", "de")]));
         assert_eq!(*caller.of_page(&url("http://site.example/b")), headers(&[("accept-language", "de")]), "for good");

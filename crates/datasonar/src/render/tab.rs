@@ -180,7 +180,7 @@ impl<'a> Tab<'a> {
         let state = State {
             requests: 0,
             redirects: 0,
-            caller: CallerHeaders::new(page.headers, page.url),
+            caller: CallerHeaders::new(page.headers, page.url, page.headers_origins),
             at: None,
             answer: None,
             failure: None,

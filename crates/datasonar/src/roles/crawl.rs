@@ -10,8 +10,10 @@ use std::{
 };
 
 use datasonar_store::{
-    Discovery, DroppedPage, FoundUrl, SKIPPED_LISTED, SkipReason, SkippedUrl, Store, StoreError, TaskLease, UrlKey,
+    Discovery, DroppedPage, FoundUrl, SKIPPED_LISTED, Scope as Tenant, SkipReason, SkippedUrl, Store, StoreError,
+    TaskLease, UrlKey,
 };
+use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use url::{Position, Url};
@@ -19,8 +21,9 @@ use url::{Position, Url};
 use super::health::{Health, steady};
 use crate::{
     cpu,
-    crawl::{CrawlOptions, LinkSource, Scope, SitemapLimits, SitemapUse, Sites, follow},
+    crawl::{Admission, CrawlOptions, LinkSource, Scope, SitemapLimits, SitemapUse, Sites, follow},
     fetch::{Requester, SiteRules},
+    plans::Plans,
     scrape::{PageFacts, Plan},
 };
 
@@ -38,6 +41,9 @@ pub(super) struct Crawl {
     pub(super) store: Arc<dyn Store>,
     pub(super) health: Health,
     pub(super) sites: Sites,
+    pub(super) plans: Plans,
+    /// Whose it is.
+    pub(super) owner: Tenant,
     pub(super) scope: Arc<Scope>,
     pub(super) options: CrawlOptions,
     pub(super) plan: Arc<Plan>,
@@ -169,8 +175,12 @@ impl Crawl {
             return Ok(());
         }
         let files = self.sites.sitemaps_of(&url, &rules);
-        let limits =
-            SitemapLimits { entries: self.options.max_pages.saturating_add(SKIPPED_LISTED), gap: self.plan.gap };
+        let limits = SitemapLimits {
+            entries: self.options.max_pages.saturating_add(SKIPPED_LISTED),
+            gap: self.plan.gap,
+            scope: self.scope.clone(),
+            admission: self.admission(),
+        };
         let mut walk = self.sites.sitemaps.walk(files, limits, self.requester);
         while let Some((file, entries)) = walk.next().await {
             let scope = self.scope.clone();
@@ -182,6 +192,23 @@ impl Crawl {
             }
         }
         Ok(())
+    }
+
+    /// Counts each sitemap as a page of the account's plan, and admits none when the plan has none left.
+    ///
+    /// A crawl has set aside all pages that it may find: its sitemaps come on top, so that a plan is passed by as many at most.
+    fn admission(&self) -> Admission {
+        let (plans, owner) = (self.plans.clone(), self.owner);
+        Admission::new(move || {
+            let plans = plans.clone();
+            async move {
+                plans.charge_besides(owner, 1).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "no further sitemaps are read: they cannot be counted");
+                    false
+                })
+            }
+            .boxed()
+        })
     }
 
     /// Sorts what was found, and hands it to the store as soon as it is much.

@@ -34,8 +34,9 @@ use crate::{
     blobs::{Blobs, BlobsError},
     clock::{Clock, Ids},
     crawl::{Scope, Sites},
+    crypto::Sealer,
     fetch::{Gap, Requester},
-    jobs::{JobOptions, read_urls, segment::Gathering},
+    jobs::{read_urls, secrets::open_options, segment::Gathering},
     plans::Plans,
     scrape::{Limits, PageError, Plan, Scraper},
     wake::{Bell, Wake},
@@ -59,6 +60,8 @@ pub struct Tools {
     pub clock: Arc<dyn Clock>,
     /// Ids.
     pub ids: Ids,
+    /// Decrypts the headers of jobs.
+    pub sealer: Sealer,
     /// Rung when a delivery is owed.
     pub wake: Wake,
     /// Defaults of options.
@@ -223,8 +226,11 @@ impl OpenTask {
     /// changed since.
     async fn plan(&self) -> Result<(Arc<Plan>, Option<Crawl>), PageError> {
         let refused = |detail: String| PageError::new(crate::scrape::ErrorCode::Internal, detail);
-        let options: JobOptions = serde_json::from_str(&self.claimed.options)
-            .map_err(|_| refused("the job's options cannot be read".to_owned()))?;
+        let ClaimedTask { scope: owner, lease, options: row, .. } = &self.claimed;
+        let options = open_options(&self.tools.sealer, *owner, lease.job, row).map_err(|error| {
+            tracing::error!(job = %lease.job, %error, "the job's options cannot be read");
+            refused(format!("the job's options cannot be read: {error}"))
+        })?;
         let not_allowed = |error: Option<String>| {
             refused(format!("the job's options are not allowed any more: {}", error.unwrap_or_default()))
         };
@@ -244,13 +250,15 @@ impl OpenTask {
         if options.scrape.respect_robots != Some(false) && !self.cancelled.is_cancelled() {
             gap.site = sites.robots.rules(&start, self.requester()).await.crawl_delay().unwrap_or_default();
         }
-        let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap));
+        let plan = Arc::new(plan.for_crawl(&options.scrape, sites.robots.agent(), gap, &start));
         let crawl = Crawl {
             requester: self.requester(),
             lease,
             store: self.tools.store.clone(),
             health: self.health.clone(),
             sites,
+            plans: self.tools.plans.clone(),
+            owner: self.claimed.scope,
             scope: Arc::new(scope),
             options: asked.options,
             plan: plan.clone(),

@@ -23,7 +23,10 @@ use self::{
 };
 use crate::{
     clock::{Clock, Ids},
-    jobs::{JobRequest, Jobs, JobsError, Trace, read_job},
+    jobs::{
+        JobRequest, Jobs, JobsError, Trace, read_job,
+        secrets::{OpenError, keep_masked, open_job, seal_job},
+    },
     scrape::FieldError,
     wake::{Bell, Wake},
 };
@@ -92,8 +95,9 @@ impl Schedules {
         let (rule, request) = self.check(&wanted).map_err(SchedulesError::Fields)?;
         let now = self.clock.now();
         let next_run_at = if wanted.paused { None } else { rule.next(now) };
+        let id = ScheduleId(self.ids.uuid());
         Ok(NewSchedule {
-            id: ScheduleId(self.ids.uuid()),
+            id,
             scope,
             name: wanted.name,
             cron: wanted.cron,
@@ -101,7 +105,7 @@ impl Schedules {
             overlap: wanted.overlap,
             paused: wanted.paused,
             kind: request.pages.kind(),
-            job: Value::Object(wanted.job).to_string(),
+            job: seal_job(self.jobs.sealer(), scope, id, wanted.job),
             created_at: now,
             next_run_at,
             idempotency: None,
@@ -118,11 +122,15 @@ impl Schedules {
         Ok(submission)
     }
 
-    /// Changes a schedule. Its next time stays unless its times change or it goes on after a pause.
+    /// Changes a schedule. Its next time stays unless its times change or it goes on after a pause. Masked values in its job are
+    /// kept as they are, see [`keep_masked`].
     ///
     /// # Errors
     /// When what is wanted cannot be followed; [`StoreError::Conflict`] when the schedule is not as it was given any more.
-    pub async fn change(&self, schedule: &Schedule, wanted: Wanted) -> Result<(), SchedulesError> {
+    pub async fn change(&self, schedule: &Schedule, mut wanted: Wanted) -> Result<(), SchedulesError> {
+        // A job that cannot be read keeps nothing, and can be replaced as a whole.
+        let present = self.open(schedule).unwrap_or_default();
+        keep_masked(&mut wanted.job, present).map_err(|errors| SchedulesError::Fields(within_job(errors)))?;
         let (rule, request) = self.check(&wanted).map_err(SchedulesError::Fields)?;
         let now = self.clock.now();
         let is_same_rule = (&wanted.cron, &wanted.timezone) == (&schedule.cron, &schedule.timezone);
@@ -138,7 +146,7 @@ impl Schedules {
             overlap: wanted.overlap,
             paused: wanted.paused,
             kind: request.pages.kind(),
-            job: Value::Object(wanted.job).to_string(),
+            job: seal_job(self.jobs.sealer(), schedule.scope, schedule.id, wanted.job),
             next_run_at,
         };
         self.store.change_schedule(schedule.scope, schedule.id, schedule.version, change, now).await?;
@@ -156,7 +164,7 @@ impl Schedules {
         schedule: &Schedule,
         idempotency: impl FnOnce(JobId) -> Option<Idempotency>,
     ) -> Result<Submission, SchedulesError> {
-        let request = self.request(&schedule.job).map_err(SchedulesError::Fields)?;
+        let request = self.request(schedule).map_err(SchedulesError::Fields)?;
         let mut new = self.jobs.prepare(schedule.scope, request).await?;
         new.idempotency = idempotency(new.id);
         let trace = Trace::of(&new);
@@ -203,7 +211,7 @@ impl Schedules {
             (Err(error), _) => (RunDecision::Refuse(short(&format!("its times cannot be read: {error}"))), None),
             (Ok(_), Decision::Skip) => (RunDecision::Skip, None),
             (Ok(_), Decision::Queue) => (RunDecision::Queue, None),
-            (Ok(_), Decision::Start) => match self.request(&schedule.job) {
+            (Ok(_), Decision::Start) => match self.request(schedule) {
                 Ok(request) => {
                     let new = self.jobs.prepare(schedule.scope, request).await?;
                     let trace = Trace::of(&new);
@@ -265,13 +273,8 @@ impl Schedules {
                 RuleError::Zone(why) => errors.push(FieldError::new("/timezone", why)),
             })
             .ok();
-        let request = read_job(self.jobs.terms(), wanted.job.clone())
-            .map_err(|wrong| {
-                errors.extend(
-                    wrong.into_iter().map(|error| FieldError { pointer: format!("/job{}", error.pointer), ..error }),
-                );
-            })
-            .ok();
+        let request =
+            read_job(self.jobs.terms(), wanted.job.clone()).map_err(|wrong| errors.extend(within_job(wrong))).ok();
         match (rule, request) {
             (Some(rule), Some(request)) if errors.is_empty() => Ok((rule, request)),
             _ => Err(errors),
@@ -279,12 +282,14 @@ impl Schedules {
     }
 
     /// Reads a schedule's job as it is kept.
-    fn request(&self, job: &str) -> Result<JobRequest, Vec<FieldError>> {
-        let job = serde_json::from_str(job).map_err(|error| vec![FieldError::new("", error.to_string())])?;
-        read_job(self.jobs.terms(), job).map_err(|errors| {
-            let within = |error: FieldError| FieldError { pointer: format!("/job{}", error.pointer), ..error };
-            errors.into_iter().map(within).collect()
-        })
+    fn request(&self, schedule: &Schedule) -> Result<JobRequest, Vec<FieldError>> {
+        let job = self.open(schedule).map_err(|error| vec![FieldError::new("/job", error.to_string())])?;
+        read_job(self.jobs.terms(), job).map_err(within_job)
+    }
+
+    /// Reads a schedule's job as it was sent.
+    fn open(&self, schedule: &Schedule) -> Result<Map<String, Value>, OpenError> {
+        open_job(self.jobs.sealer(), schedule.scope, schedule.id, &schedule.job)
     }
 }
 
@@ -297,6 +302,12 @@ pub fn upcoming(schedule: &Schedule, now: Timestamp, count: usize) -> Vec<Timest
     let mut times = vec![first];
     times.extend(rule.upcoming(first.max(now), count.saturating_sub(1)));
     times
+}
+
+/// Places of errors in a job, as places in what holds it.
+fn within_job(errors: Vec<FieldError>) -> Vec<FieldError> {
+    let within = |error: FieldError| FieldError { pointer: format!("/job{}", error.pointer), ..error };
+    errors.into_iter().map(within).collect()
 }
 
 /// What is wrong, in one line for the history.

@@ -4,11 +4,13 @@
 
 mod document;
 mod gate;
+mod masked;
 mod options;
 mod page_result;
 mod scraper;
 
 pub use gate::{Alone, Door, Inside, Phase, ProcessingGate};
+pub use masked::{MASK, is_masked_url, shown_url};
 pub use options::{FieldError, Format, Formats, Limits, Plan, Render, ScrapeOptions};
 pub use page_result::{
     Content, ErrorCode, Metadata, PageContent, PageError, PageLink, PagePicture, PageResult, PageStatus,

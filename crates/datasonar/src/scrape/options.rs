@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use datasonar_extract as extract;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use url::{Origin, Url};
 use utoipa::ToSchema;
 
+use super::masked::MASK;
 use crate::fetch::Gap;
 
 /// Scrape options, accepted by every endpoint that scrapes.
@@ -21,8 +23,12 @@ pub struct ScrapeOptions {
     pub include_selectors: Vec<String>,
     /// Remove what these CSS selectors match.
     pub exclude_selectors: Vec<String>,
-    /// Request headers to send to the page.
+    /// Request headers. They go to the origin (scheme, host and port) of each URL that the request names and, in a crawl, of
+    /// its start URL; not to other origins that redirects, links or sitemaps lead to. `Accept`, `Accept-Language`,
+    /// `Cache-Control`, `DNT`, `Pragma` and `User-Agent` go to every page. Values are encrypted at rest and never shown again.
     pub headers: BTreeMap<String, String>,
+    /// Further origins that receive `headers`, such as `https://api.example.com`: 20 at most.
+    pub headers_origins: Vec<String>,
     /// Seconds for one page, its redirects and retries included. Counts from the arrival of a request that waits for the page,
     /// and from the page's first request in a job or a batch; from then on waiting counts, too.
     pub timeout: Option<u64>,
@@ -44,6 +50,7 @@ impl ScrapeOptions {
         "include_selectors",
         "exclude_selectors",
         "headers",
+        "headers_origins",
         "timeout",
         "max_bytes",
         "render",
@@ -60,6 +67,7 @@ impl Default for ScrapeOptions {
             include_selectors: Vec::new(),
             exclude_selectors: Vec::new(),
             headers: BTreeMap::new(),
+            headers_origins: Vec::new(),
             timeout: None,
             max_bytes: None,
             render: None,
@@ -136,6 +144,39 @@ pub enum Render {
     Always,
 }
 
+/// A caller's request headers, and the origins that receive them.
+#[derive(Clone, Debug, Default)]
+pub struct CallerHeaders {
+    all: HeaderMap,
+    /// Those that say nothing about the caller.
+    safe: HeaderMap,
+    /// The origins that receive all of them, besides that of the URL that is fetched, unless this is a crawl's.
+    origins: Vec<Origin>,
+    is_crawl: bool,
+}
+
+impl CallerHeaders {
+    /// Headers for the origins of the URLs that the caller named, and for `origins`.
+    fn new(all: HeaderMap, origins: Vec<Origin>) -> Self {
+        Self { safe: datasonar_net::safe_for_another_origin(&all), all, origins, is_crawl: false }
+    }
+
+    /// The same for a crawl: a URL's own origin receives them only if it is that of the start or a further one.
+    fn for_crawl(mut self, start: &Url) -> Self {
+        self.origins.push(start.origin());
+        Self { is_crawl: true, ..self }
+    }
+
+    /// Returns the headers for a URL, and the origins where they may go from there.
+    pub fn for_url(&self, url: &Url) -> (&HeaderMap, &[Origin]) {
+        if self.is_crawl && !self.origins.contains(&url.origin()) {
+            (&self.safe, &[])
+        } else {
+            (&self.all, &self.origins)
+        }
+    }
+}
+
 /// The operator's defaults and bounds for options.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -170,8 +211,8 @@ pub struct Plan {
     pub formats: Vec<Format>,
     /// Whether `content` is an object keyed by format.
     pub keyed: bool,
-    /// Request headers.
-    pub headers: HeaderMap,
+    /// The caller's request headers, and where they go.
+    pub headers: CallerHeaders,
     /// The time limit for one page, see [`crate::fetch::TimeLimit`].
     pub timeout: Duration,
     /// After decompression.
@@ -188,6 +229,10 @@ pub struct Plan {
     pub is_crawl: bool,
 }
 
+/// The most `headers_origins`.
+const MAX_HEADERS_ORIGINS: usize = 20;
+/// The longest of them, in bytes.
+const MAX_ORIGIN_BYTES: usize = 300;
 /// The longest `wait_for`, in bytes.
 const MAX_SELECTOR_BYTES: usize = 2_000;
 /// The longest `timeout` that may be asked for, in seconds.
@@ -195,10 +240,11 @@ const MAX_TIMEOUT_SECONDS: u64 = 300;
 
 impl Plan {
     /// The same for the pages of a crawl: robots.txt binds unless it is said otherwise, and links are wanted. `agent` is the
-    /// crawler's product token.
+    /// crawler's product token. The caller's headers stay on the origin of `start`, unless the caller named more.
     #[must_use]
-    pub fn for_crawl(self, options: &ScrapeOptions, agent: &str, gap: Gap) -> Self {
+    pub fn for_crawl(self, options: &ScrapeOptions, agent: &str, gap: Gap, start: &Url) -> Self {
         Self {
+            headers: self.headers.for_crawl(start),
             extract: self.extract.with_crawl_facts(agent),
             respect_robots: options.respect_robots.unwrap_or(true),
             gap,
@@ -244,7 +290,10 @@ impl Plan {
                 limits.max_bytes
             }
         };
-        let headers = headers(&options.headers, &mut errors);
+        let headers = CallerHeaders::new(
+            headers(&options.headers, &mut errors),
+            headers_origins(&options.headers_origins, &mut errors),
+        );
         let extract = extract::Options::new(
             formats.iter().filter_map(|format| format.of_text()).collect(),
             options.only_main_content,
@@ -292,6 +341,10 @@ fn headers(named: &BTreeMap<String, String>, errors: &mut Vec<FieldError>) -> He
     }
     for (name, value) in named {
         let pointer = || format!("/headers/{}", name.replace('~', "~0").replace('/', "~1"));
+        if value == MASK {
+            errors.push(FieldError::new(pointer(), "is masked: send the header's value"));
+            continue;
+        }
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Ok(name), Ok(value)) => {
                 headers.insert(name, value);
@@ -304,4 +357,95 @@ fn headers(named: &BTreeMap<String, String>, errors: &mut Vec<FieldError>) -> He
         errors.push(FieldError::new("/headers", refused.to_string()));
     }
     headers
+}
+
+/// Reads origins: each is a scheme, a host and perhaps a port, and nothing else.
+fn headers_origins(named: &[String], errors: &mut Vec<FieldError>) -> Vec<Origin> {
+    if named.len() > MAX_HEADERS_ORIGINS {
+        let detail = format!("has more than {MAX_HEADERS_ORIGINS} origins");
+        errors.push(FieldError::new("/headers_origins", detail));
+        return Vec::new();
+    }
+    let mut origins = Vec::new();
+    for (index, text) in named.iter().enumerate() {
+        match origin(text) {
+            Some(origin) => origins.push(origin),
+            None => errors.push(FieldError::new(
+                format!("/headers_origins/{index}"),
+                "is not an origin: write a scheme, a host and, if need be, a port, such as `https://api.example.com`",
+            )),
+        }
+    }
+    origins
+}
+
+fn origin(text: &str) -> Option<Origin> {
+    if text.len() > MAX_ORIGIN_BYTES {
+        return None;
+    }
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let is_bare = url.username().is_empty() && url.password().is_none() && url.path() == "/";
+    // The parser drops the `@` of an empty user name, and cannot tell an empty query or fragment from none.
+    let is_bare = is_bare && url.query().is_none() && url.fragment().is_none() && !text.contains(['@', '\\', '*']);
+    is_bare.then(|| url.origin())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_a_port() {
+        for (text, expected) in [
+            ("https://api.example.com", Some("https://api.example.com")),
+            ("HTTPS://API.example.com:443/", Some("https://api.example.com")),
+            ("http://[2001:db8::1]:8080", Some("http://[2001:db8::1]:8080")),
+            ("https://bücher.example", Some("https://xn--bcher-kva.example")),
+        ] {
+            assert_eq!(origin(text).map(|origin| origin.ascii_serialization()).as_deref(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "*",
+            "null",
+            "api.example.com",
+            "//api.example.com",
+            "ftp://a.example",
+            "data:,x",
+            "https://a.example/b",
+            "https://a.example?",
+            "https://a.example/#",
+            "https://me@a.example",
+            "https://@a.example",
+            "https://*.a.example",
+            "https://a.example:99999",
+            "https://a.example\\b",
+            "https://",
+        ] {
+            assert_eq!(origin(text).map(|origin| origin.ascii_serialization()), None, "{text}");
+        }
+        assert!(origin(&format!("https://{}.example", "a".repeat(300))).is_none());
+    }
+
+    #[test]
+    fn a_crawls_headers_stay_on_its_origins() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let all = HeaderMap::from_iter([
+            (HeaderName::from_static("x-api-key"), HeaderValue::from_static("hush")),
+            (HeaderName::from_static("accept-language"), HeaderValue::from_static("de")),
+        ]);
+        let named = CallerHeaders::new(all, vec![url("https://api.example").origin()]);
+        let count = |headers: &CallerHeaders, to: &str| headers.for_url(&url(to)).0.len();
+        assert_eq!(count(&named, "https://anywhere.example/"), 2, "the caller named it");
+        let crawl = named.for_crawl(&url("https://a.example/docs"));
+        for (to, expected) in [
+            ("https://a.example/b", 2),
+            ("https://api.example/", 2),
+            ("http://a.example/b", 1),
+            ("https://a.example:8443/", 1),
+            ("https://www.a.example/", 1),
+        ] {
+            assert_eq!(count(&crawl, to), expected, "{to}");
+        }
+    }
 }

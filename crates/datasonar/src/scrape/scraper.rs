@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     document::Document,
     gate::{Door, ProcessingGate},
+    masked::shown_url,
     options::{Format, Plan, Render},
     page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PagePicture, PageResult, PageStatus},
 };
@@ -195,9 +196,11 @@ impl Scraper {
             Some(arrived) => TimeLimit::since(arrived, plan.timeout),
             None => TimeLimit::of_first_request(plan.timeout),
         };
+        let (headers, headers_origins) = plan.headers.for_url(&url);
         let fetch = Fetch {
             url: &url,
-            headers: &plan.headers,
+            headers,
+            headers_origins,
             time: &time,
             max_bytes: plan.max_bytes,
             requester: target.requester,
@@ -253,6 +256,7 @@ impl Scraper {
         let page = Page {
             url: fetch.url,
             headers: fetch.headers,
+            headers_origins: fetch.headers_origins,
             max_bytes: fetch.max_bytes,
             wait_for: plan.wait_for.as_deref(),
             screenshot: plan.formats.contains(&Format::Screenshot),
@@ -324,7 +328,7 @@ impl Scraper {
             Derived::Page(derive(page, got, &plan, limit))
         };
         cpu::run(work).await.unwrap_or_else(|_| {
-            tracing::error!(url = target.url, "extracting a page panicked");
+            tracing::error!(url = shown_url(target.url), "extracting a page panicked");
             let error = PageError::new(ErrorCode::Internal, "the page could not be processed");
             Derived::Page(Scraped::failed(target, error))
         })

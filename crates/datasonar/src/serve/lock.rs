@@ -4,11 +4,12 @@
 //! after `kill -9` need not wait for anything.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     path::Path,
 };
 
 use super::StartError;
+use crate::files::create_private_dir;
 
 /// The data directory, held.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Lock {
     pub fn take(data_dir: &Path) -> Result<Self, StartError> {
         let path = data_dir.join("lock");
         let fail = |source| StartError::DataDir { path: data_dir.to_owned(), source };
-        fs::create_dir_all(data_dir).map_err(fail)?;
+        create_private_dir(data_dir).map_err(fail)?;
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),

@@ -12,7 +12,14 @@ mod neighbours;
 mod rows;
 
 use std::{
-    io, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, sync::atomic::AtomicUsize, thread, time::Duration,
+    io,
+    net::SocketAddr,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::Arc,
+    sync::atomic::AtomicUsize,
+    thread,
+    time::Duration,
 };
 
 use axum::Router;
@@ -34,11 +41,13 @@ use crate::{
     blobs::Blobs,
     clock::{Clock, Ids, SteadyClock},
     config::{Role, Settings},
+    cpu,
     crawl::{SitemapReader, Sites},
     crypto::{CryptoError, Sealer},
     dashboard,
     fetch::{FetchSettings, Fetcher, Hosts, Robots},
-    jobs::{Jobs, Results, Terms},
+    files,
+    jobs::{Jobs, JobsParts, Results, Terms},
     key_uses::KeyUses,
     mapper::Mapper,
     people::{People, PeopleParts},
@@ -212,6 +221,9 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
         (None, None) => Some(Lock::take(&settings.data_dir)?),
         _ => None,
     };
+    if seams.store.is_none() {
+        keep_files_private(&settings.data_dir).await?;
+    }
     let blobs = match &seams.blobs {
         Some(blobs) => blobs.clone(),
         None => open_checked(&settings, &seams.ids).await?,
@@ -262,6 +274,19 @@ pub async fn start(settings: Settings, seams: Seams) -> Result<Server, StartErro
     Ok(server)
 }
 
+/// Takes the access of other users to the data directory away, if there is one.
+async fn keep_files_private(data_dir: &Path) -> Result<(), StartError> {
+    let path = data_dir.to_owned();
+    let repairs = cpu::run_sound(move || files::make_private(&path)).await;
+    match repairs {
+        Ok(repairs) => repairs.tell(data_dir),
+        // With a database and a bucket it is not needed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(StartError::DataDir { path: data_dir.to_owned(), source }),
+    }
+    Ok(())
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let fail = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(fail)?;
@@ -294,8 +319,13 @@ fn build(
     );
     let fetcher = fetcher.with_hosts(hosts);
     let robots = Robots::new(fetcher.clone(), &settings.fetch_user_agent);
-    let sites = Sites { robots: robots.clone(), sitemaps: SitemapReader::new(fetcher.clone()) };
+    let sitemaps = SitemapReader::new(fetcher.clone(), robots.clone(), settings.crawl_max_sitemaps);
+    let sites = Sites { robots: robots.clone(), sitemaps };
     let renderer = renderer(&settings, &policy, seams)?;
+    if seams.store.is_none() {
+        let renderer = renderer.clone();
+        tokio::task::spawn_blocking(move || renderer.sweep());
+    }
     let cpus = seams.machine.cpus;
     let scraper = Arc::new(Scraper::new(ScraperParts {
         robots,
@@ -319,7 +349,16 @@ fn build(
     let public_url: Arc<str> = public_url.trim_end_matches('/').into();
     let terms = Terms { policy: policy.clone(), limits: limits(&settings), server: public_url.clone() };
     let plans = Plans::new(store.clone(), settings.clone(), clock.clone());
-    let jobs = Jobs::new(store.clone(), blobs.clone(), clock.clone(), ids.clone(), terms, plans.clone(), wake.clone());
+    let jobs = Jobs::new(JobsParts {
+        store: store.clone(),
+        blobs: blobs.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        sealer: sealer.clone(),
+        terms,
+        plans: plans.clone(),
+        wake: wake.clone(),
+    });
     Ok(App {
         test_events: TestEvents {
             store: store.clone(),
@@ -334,6 +373,7 @@ fn build(
             rows: store.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
+            sealer: Some(sealer.clone()),
             session_lifetime: settings.session_lifetime,
             session_idle: settings.session_idle,
         }),
@@ -386,6 +426,9 @@ fn renderer(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Resul
         memory: settings.render_memory,
         user: settings.render_user.clone(),
         sandbox: settings.render_sandbox,
+        data_dir: settings.data_dir.clone(),
+        // As systemd gives it.
+        run_dir: std::env::var_os("RUNTIME_DIRECTORY").filter(|path| !path.is_empty()).map(PathBuf::from),
         user_agent: settings.fetch_user_agent.clone(),
     };
     Ok(Renderer::new(settings, client, seams.ids.clone()))
@@ -466,6 +509,7 @@ impl Server {
                 scraper: app.scraper.clone(),
                 clock: app.clock.clone(),
                 ids: app.ids.clone(),
+                sealer: app.sealer.clone(),
                 wake: app.wake.clone(),
                 limits: limits(settings),
                 plans: app.plans.clone(),

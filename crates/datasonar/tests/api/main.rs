@@ -9,9 +9,11 @@ mod admin;
 mod bodies;
 mod commands;
 mod crawls;
+mod credentials;
 mod dashboard;
 mod description;
 mod documents;
+mod files;
 #[path = "../support/generated.rs"]
 mod generated;
 mod hostile;
@@ -25,6 +27,7 @@ mod outage;
 mod payloads;
 #[path = "../../../datasonar-extract/tests/pdfs/mod.rs"]
 mod pdfs;
+mod people;
 mod plans;
 mod replays;
 mod restart;
@@ -35,6 +38,7 @@ mod s3;
 mod schedules;
 #[expect(dead_code, reason = "the tests of rendering use the rest")]
 mod server;
+mod sitemaps;
 mod verify;
 mod waiting;
 mod webhooks;

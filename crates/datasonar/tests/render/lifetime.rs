@@ -22,24 +22,32 @@ struct Own {
     child: Child,
     api: Api,
     directory: tempfile::TempDir,
+    run: tempfile::TempDir,
 }
 
 impl Own {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let (directory, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         // The browser's user has to come through to its directory.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(directory.path(), open).unwrap();
-        let variables = [("TMPDIR", directory.path().to_string_lossy().into_owned())];
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(run.path(), open).unwrap();
+        let variables = [("RUNTIME_DIRECTORY", run.path().to_string_lossy().into_owned())];
         let program = Path::new(env!("CARGO_BIN_EXE_datasonar"));
         let child = Child::start_program(program, &directory.path().join("data"), &variables).await.unwrap();
         let api = Api::new(Server { server: child.url(), api_key: child.keys.clone().unwrap().0 }).unwrap();
-        Self { child, api, directory }
+        Self { child, api, directory, run }
+    }
+
+    /// How many directories of browsers there are.
+    fn profiles(&self) -> usize {
+        let homes = [self.directory.path().join("data/browsers"), self.run.path().join("browsers")];
+        homes.iter().filter_map(|home| std::fs::read_dir(home).ok()).flatten().count()
     }
 
     /// The processes that name a directory of its browsers.
     fn named(&self) -> Vec<i32> {
-        processes(&self.directory.path().join("datasonar-render-").to_string_lossy())
+        let named = |path: std::path::PathBuf| processes(&path.join("browsers/render-").to_string_lossy());
+        [named(self.directory.path().join("data")), named(self.run.path().to_owned())].concat()
     }
 }
 
@@ -90,9 +98,7 @@ async fn a_server_that_stops_leaves_no_browser_and_no_directory() {
     let mut busy = Busy::start().await;
     busy.own.child.stop().await.unwrap();
     until("the end of all browsers", async || (busy.browsers() == 0).then_some(())).await;
-    let left = std::fs::read_dir(busy.own.directory.path()).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).filter(|name| name != "data").collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(busy.own.profiles(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,6 +106,11 @@ async fn a_server_that_is_killed_leaves_no_browser() {
     let mut busy = Busy::start().await;
     busy.own.child.kill().await.unwrap();
     until("the end of all browsers", async || (busy.browsers() == 0).then_some(())).await;
+    assert_eq!(busy.own.profiles(), 1, "nobody was there to remove it");
+    let variables = [("RUNTIME_DIRECTORY", busy.own.run.path().to_string_lossy().into_owned())];
+    let program = Path::new(env!("CARGO_BIN_EXE_datasonar"));
+    let _next = Child::start_program(program, &busy.own.directory.path().join("data"), &variables).await.unwrap();
+    until("the directory to be removed", async || (busy.own.profiles() == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

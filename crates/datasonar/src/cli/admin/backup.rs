@@ -15,7 +15,10 @@ use datasonar_store::sqlite::SqliteStore;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use crate::cli::{args::StoreArgs, say};
+use crate::{
+    cli::{args::StoreArgs, say},
+    files::{create_private_dir, make_private},
+};
 
 /// Copies the embedded store into a new folder: its rows, its blobs, its encryption key. A server may be running on it.
 ///
@@ -49,7 +52,7 @@ pub(super) async fn run(args: BackupArgs) -> Result<ExitCode> {
     }
     let (from, to) = (settings.data_dir.clone(), args.folder.clone());
     let make = || -> io::Result<bool> {
-        fs::create_dir_all(&to)?;
+        create_private_dir(&to)?;
         Ok(fs::read_dir(&to)?.next().is_none())
     };
     if !make().with_context(|| format!("{} cannot be made", to.display()))? {
@@ -68,6 +71,8 @@ pub(super) async fn run(args: BackupArgs) -> Result<ExitCode> {
             // With its mode, which lets only its owner read it.
             fs::copy(&key, to.join("encryption.key")).context("the encryption key cannot be copied")?;
         }
+        // Copies have the modes of what they were copied from, and the folder may have been there.
+        make_private(&to).context("the copy cannot be kept from other users")?;
         progress.finish_and_clear();
         Ok(copied)
     };
@@ -96,7 +101,7 @@ fn copy_folder(from: &Path, to: &Path, copied: &mut Copied, progress: &ProgressB
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.with_context(|| format!("{} cannot be read", from.display()))?,
     };
-    fs::create_dir_all(to).with_context(|| format!("{} cannot be made", to.display()))?;
+    create_private_dir(to).with_context(|| format!("{} cannot be made", to.display()))?;
     for entry in entries {
         let entry = entry?;
         let (from, to) = (entry.path(), to.join(entry.file_name()));

@@ -95,7 +95,7 @@ impl From<JobsError> for Failure {
 impl From<AgainError> for Failure {
     fn from(error: AgainError) -> Self {
         match error {
-            AgainError::Gone | AgainError::Open => Self::conflict(error.to_string()),
+            AgainError::Gone | AgainError::Open | AgainError::Unreadable(_) => Self::conflict(error.to_string()),
             AgainError::Jobs(error) => error.into(),
             AgainError::Results(error) => error.into(),
         }

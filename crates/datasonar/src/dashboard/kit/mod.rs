@@ -17,4 +17,4 @@ pub(super) use live::{LiveQuery, News, live};
 pub(super) use page::{Chrome, Section, download, frame_page, page, redirect, redirect_with};
 pub(super) use query::Queried;
 pub(super) use say::{When, bytes, count, duration_ms, exact, percent, shell_call, span};
-pub(super) use viewer::{SESSION, Viewer, cookie, session_cookie, theme};
+pub(super) use viewer::{SESSION, Viewer, cookie, cookie_of, session_cookie, theme};

@@ -104,7 +104,8 @@ pub(in crate::dashboard) fn theme(headers: &HeaderMap) -> &'static str {
     }
 }
 
-fn cookie_of(headers: &HeaderMap, name: &str) -> Option<String> {
+/// A cookie that a request brings.
+pub(in crate::dashboard) fn cookie_of(headers: &HeaderMap, name: &str) -> Option<String> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(found, value)| *found == name && !value.is_empty()).map(|(_, value)| value.to_owned())

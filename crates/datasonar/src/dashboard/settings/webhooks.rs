@@ -96,8 +96,9 @@ struct Reveal {
     id: String,
 }
 
-/// Shows a secret: as the answer to a form, so that its text is in no address, no history and no cache.
+/// Shows a secret to an owner: as the answer to a form, so that its text is in no address, no history and no cache.
 async fn reveal(State(app): State<App>, form: Form<Reveal>) -> Result<Response, Failure> {
+    form.viewer.owner()?;
     draw(&app, &form.viewer, Query::default(), Some(&form.fields.id)).await
 }
 
