@@ -37,9 +37,9 @@ properties rounds="20":
     done
 
 # One of extraction's fuzz targets by libFuzzer (needs a nightly compiler and cargo-fuzz), without a sanitizer: there is no unsafe code to watch.
-fuzz target="html" seconds="120":
+fuzz target="html" seconds="120" memory_mb="512" max_len="60000":
     cd crates/datasonar-extract && mkdir -p ../../target/fuzz-{{target}} && \
-        cargo +nightly fuzz run --sanitizer none {{target}} ../../target/fuzz-{{target}} -- -max_total_time={{seconds}} -max_len=60000
+        cargo +nightly fuzz run --sanitizer none {{target}} ../../target/fuzz-{{target}} -- -max_total_time={{seconds}} -max_len={{max_len}} -rss_limit_mb={{memory_mb}}
 
 # Accept the changed snapshots after looking at them.
 bless:

@@ -72,7 +72,7 @@ fn nodes_in(source: &[u8]) -> usize {
         let ends_text = at > 0 && source[at - 1] != b'>';
         nodes += usize::from(ends_text) + usize::from(source.get(at + 1).is_some_and(u8::is_ascii_alphabetic));
     }
-    (nodes + nodes / 16 + 2 * NODES_OF_TOKEN).min(parse::MAX_NODES + 2 * NODES_OF_TOKEN)
+    (nodes + nodes / 64 + 2 * NODES_OF_TOKEN).min(parse::MAX_NODES + 2 * NODES_OF_TOKEN)
 }
 
 /// Counts the attributes that markup seems to have, as far as they have values.

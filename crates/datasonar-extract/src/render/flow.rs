@@ -55,6 +55,7 @@ pub(crate) fn flow(page: &Page<'_>, style: Style, budget: &Budget<'_>) -> Result
         // A rule parts nothing from the end.
         writer.out.truncate(writer.ruled_from);
     }
+    writer.settle_notes();
     if !writer.out.is_empty() {
         writer.out.push('\n');
     }
@@ -130,6 +131,8 @@ struct Writer<'a> {
     /// The open table that holds data.
     table: Option<tables::Open>,
     notes: Notes,
+    /// Where footnotes begin.
+    note_starts: Vec<usize>,
     undo: Vec<(NodeId, Undo)>,
 }
 
@@ -163,6 +166,7 @@ impl<'a> Writer<'a> {
             ended: None,
             table: None,
             notes,
+            note_starts: Vec::new(),
             undo: Vec::new(),
         }
     }
@@ -528,6 +532,9 @@ impl<'a> Writer<'a> {
         let mut from = 0;
         for (at, marker) in std::mem::take(&mut self.bullets) {
             self.out.push_str(self.prefix.get(from..at).unwrap_or_default());
+            if marker.starts_with("[^") {
+                self.note_starts.push(self.out.len());
+            }
             self.out.push_str(&marker);
             from = at + marker.len();
         }

@@ -94,7 +94,8 @@ pub(super) fn formula(page: &Page<'_>, id: NodeId, budget: &Budget<'_>) -> Resul
     let bare = bare.unwrap_or(&tex);
     let styled = bare.strip_prefix("{\\displaystyle").and_then(|inner| inner.strip_suffix('}')).map(str::trim);
     let tex = styled.filter(|inner| !inner.is_empty()).unwrap_or(bare);
-    if !is_balanced(tex) {
+    // A backtick would begin code to whoever does not know formulas.
+    if !is_balanced(tex) || tex.contains('`') {
         return Ok(None);
     }
     // A dollar sign would end it, a backslash at the end would keep it from ending. To whoever does not know formulas it is text: a

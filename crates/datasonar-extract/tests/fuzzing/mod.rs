@@ -18,7 +18,7 @@ const MAX_GROWTH: usize = 512;
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub(crate) const TARGETS: [Target; 8] = [
+pub(crate) const TARGETS: [Target; 11] = [
     ("html", |bytes| holds(bytes, "text/html; charset=utf-8")),
     ("xml", |bytes| holds(bytes, "application/xml")),
     ("json", |bytes| holds(bytes, "application/json")),
@@ -26,6 +26,9 @@ pub(crate) const TARGETS: [Target; 8] = [
     ("markdown", |bytes| holds(bytes, "text/markdown")),
     ("csv", |bytes| holds(bytes, "text/csv")),
     ("pdf", |bytes| holds(bytes, "application/pdf")),
+    ("rss", |bytes| holds(bytes, "application/rss+xml")),
+    ("atom", |bytes| holds(bytes, "application/atom+xml")),
+    ("json_feed", |bytes| holds(bytes, "application/feed+json")),
     ("sniffed", |bytes| holds(bytes, "application/octet-stream")),
 ];
 

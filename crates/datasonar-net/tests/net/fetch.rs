@@ -405,3 +405,19 @@ async fn large_bodies_take_turns_in_memory_and_small_ones_pass_them_by() {
     drop(first);
     assert_eq!(second.await.unwrap().body.len(), 2 * 1024 * 1024);
 }
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_memory_counts_towards_the_time_limit_and_small_bodies_give_back_what_they_reserved() {
+    let world = one_site(|request| {
+        let bytes = if request.path() == "/large" { 2 * 1024 * 1024 } else { 300 * 1024 };
+        reply("200 OK", &[], vec![b'x'; bytes])
+    });
+    let client = Client::new(ClientOptions { body_memory: 2 * 1024 * 1024, ..world.options() }).unwrap();
+    let held = client.fetch(get("http://site.example/medium")).await.unwrap();
+    let beside = client.fetch(get("http://site.example/medium")).await.unwrap();
+    let request = FetchRequest { timeout: Duration::from_secs(3), ..get("http://site.example/large") };
+    let error = client.fetch(request).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Timeout);
+    drop((held, beside));
+    assert_eq!(client.fetch(get("http://site.example/large")).await.unwrap().body.len(), 2 * 1024 * 1024);
+}

@@ -468,4 +468,18 @@ mod tests {
             assert_eq!(count(&crawl, to), expected, "{to}");
         }
     }
+
+    #[test]
+    fn formats_are_a_set_of_eight_at_most() {
+        let limits = Limits { timeout: Duration::from_secs(30), max_bytes: 1000 };
+        let plan = |formats: Vec<Format>| {
+            Plan::new(&ScrapeOptions { format: Formats::Several(formats), ..ScrapeOptions::default() }, &limits)
+        };
+        let twice = plan(vec![Format::Text, Format::Markdown, Format::Text]).unwrap();
+        assert_eq!((twice.formats, twice.keyed), (vec![Format::Text, Format::Markdown], true));
+        assert_eq!(plan(vec![Format::Markdown; 8]).unwrap().formats, [Format::Markdown]);
+        let errors = plan(vec![Format::Markdown; 2000]).unwrap_err();
+        assert_eq!(errors[0].pointer, "/format");
+        assert!(errors[0].detail.contains("2000 formats"), "{}", errors[0].detail);
+    }
 }

@@ -49,7 +49,7 @@ impl Notes {
                         Tag::A => calls.extend(called(dom, id).map(|target| (id, target))),
                         Tag::Li => {
                             if let Some(name) =
-                                dom.attr(id, "id").filter(|_| stands_by_itself(dom, id) && has_words(page, id))
+                                dom.attr(id, "id").filter(|_| stands_by_itself(dom, id) && reads_as_note(page, id))
                             {
                                 budget.reserve_entry(&mut items)?;
                                 items.entry(name).or_insert(id);
@@ -92,19 +92,31 @@ fn stands_by_itself(dom: &Dom<'_>, id: NodeId) -> bool {
     })
 }
 
-/// Whether an item says anything, apart from where it was called: what calls an empty one is just a link. Items that stand by themselves are in
-/// none other, so that each node is looked at once.
-fn has_words(page: &Page<'_>, item: NodeId) -> bool {
+/// Whether an item says enough to be a footnote: what calls an empty one is just a link. To readers of Markdown that know no footnotes, one
+/// of a single word would define a link to that word, so that its line must have two, the second of which begins no title. Items that stand
+/// by themselves are in none other, so that each node is looked at once.
+fn reads_as_note(page: &Page<'_>, item: NodeId) -> bool {
+    const MAX_LINE: usize = 4096;
     let dom = page.dom;
+    let mut line = String::new();
     let mut next = Some(item);
     while let Some(id) = next {
-        let passed = page.selection.is_removed(id) || dom.tag(id) == Tag::A && leads_back(dom, id);
-        if !passed && !dom.text(id).chars().all(is_space) {
-            return true;
+        let tag = dom.tag(id);
+        let passed = page.selection.is_removed(id) || tag == Tag::A && leads_back(dom, id);
+        if !passed {
+            let has_words = !line.chars().all(is_space);
+            let is_code = matches!(tag, Tag::Pre | Tag::Listing | Tag::Xmp | Tag::Plaintext | Tag::Table);
+            if id != item && (is_code || has_words && (tag.is_block() || tag == Tag::Br)) || line.len() > MAX_LINE {
+                break;
+            }
+            let text = dom.text(id);
+            line.push_str(&text[..text.floor_char_boundary(MAX_LINE)]);
         }
         next = dom.following(item, id, passed);
     }
-    false
+    let mut words = line.split(is_space).filter(|word| !word.is_empty());
+    let (_, second, last) = (words.next(), words.next(), line.trim_end_matches(is_space).chars().next_back());
+    second.is_some_and(|word| !(word.starts_with(['"', '\'', '(']) && matches!(last, Some('"' | '\'' | ')'))))
 }
 
 impl Writer<'_> {
@@ -125,6 +137,20 @@ impl Writer<'_> {
         let marker = if self.markdown { format!("[^{label}]: ") } else { format!("[{label}] ") };
         self.bullets.push((self.prefix.len() - 4, marker));
         true
+    }
+
+    /// Takes back footnotes that readers who know none would read as definitions of links: those whose first line is an address, perhaps with
+    /// a title.
+    pub(super) fn settle_notes(&mut self) {
+        for begin in std::mem::take(&mut self.note_starts).into_iter().rev() {
+            let Some(note) = self.out.get(begin..) else { continue };
+            let line = note.lines().next().unwrap_or_default();
+            let mut words = line.split(' ').skip(1).filter(|word| !word.is_empty());
+            let (_, second) = (words.next(), words.next());
+            if second.is_none_or(|word| word.starts_with(['"', '\'', '('])) {
+                self.out.insert(begin, '\\');
+            }
+        }
     }
 
     /// Writes a formula; answers whether the element was one.

@@ -1,0 +1,9 @@
+#![no_main]
+
+#[path = "../../tests/fuzzing/mod.rs"]
+mod fuzzing;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let (_, target) = fuzzing::TARGETS.iter().find(|(name, _)| *name == "atom").expect("a target of that name");
+    target(bytes);
+});
