@@ -113,7 +113,7 @@ faulty! {
     claim_page(lease: TaskLease, index: u32, own: UrlKey, keys: Vec<UrlKey>) -> bool;
     release_tasks(leases: Vec<TaskLease>) -> ();
     submit_test(test: NewTest) -> ClaimedDelivery, by watch_submit_test;
-    due_hosts(now: Timestamp, limit: u32) -> Vec<DueHost>;
+    due_endpoints(now: Timestamp, limit: u32, turn: u32) -> Vec<DueEndpoint>;
     claim_deliveries(claim: ClaimDeliveries) -> Vec<ClaimedDelivery>, by watch_claim_deliveries;
     renew_deliveries(leases: Vec<DeliveryLease>, now: Timestamp, hold: Duration) -> Vec<bool>;
     finish_attempt(lease: DeliveryLease, attempt: Attempt, verdict: Verdict, now: Timestamp) -> (), by watch_finish_attempt;
