@@ -13,7 +13,7 @@ use std::{io::Read, path::Path, process::Stdio, time::Duration};
 use datasonar::{
     cli::client::{Api, Server},
     clock::{Clock, Ids, SystemClock},
-    webhook::lanes::PER_HOST,
+    webhook::lanes::PER_ENDPOINT,
 };
 use datasonar_net::{AddressPolicy, BodySource, Client, ClientOptions, PostRequest};
 use futures::{StreamExt, stream};
@@ -119,7 +119,7 @@ async fn bare() {
         // A task each, as the dispatcher has.
         async move { tokio::spawn(async move { client.post(request).await.result.unwrap() }).await.unwrap() }
     });
-    let in_flight = (PER_HOST as usize * hosts).min(256);
+    let in_flight = (PER_ENDPOINT as usize * hosts).min(256);
     posts.buffer_unordered(in_flight).for_each(async |_| {}).await;
     println!("done");
 }

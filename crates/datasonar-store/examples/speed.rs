@@ -139,7 +139,7 @@ async fn deliveries(folder: &Path) {
     let mut looked = Duration::ZERO;
     for _ in 0..100 {
         let asked = Instant::now();
-        assert_eq!(store.due_hosts(at(20), 64).await.unwrap().len(), 1);
+        assert_eq!(store.due_endpoints(at(20), 64, 0).await.unwrap().len(), 1);
         looked += asked.elapsed();
     }
     report("looks for due hosts beside them", 100, looked);
@@ -161,7 +161,7 @@ async fn deliveries(folder: &Path) {
         });
     }
     loop {
-        let claimed = claim_shares(&store, vec![share("example.com", Lane::First, 64)], at(20)).await;
+        let claimed = claim_shares(&store, vec![share(scope, "example.com", Lane::First, 64)], at(20)).await;
         if claimed.is_empty() {
             break;
         }

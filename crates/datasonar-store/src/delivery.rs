@@ -62,6 +62,9 @@ pub struct Delivery {
     pub url: String,
     /// The endpoint's host and port.
     pub host: String,
+    /// The endpoint's key, as [`crate::endpoint::key`] computes it. Empty if a program that knew no keys stored the
+    /// delivery and it has not been due since.
+    pub endpoint: String,
     /// Where it stands.
     pub status: DeliveryStatus,
     /// When it became owed.
@@ -86,9 +89,13 @@ pub struct Delivery {
     pub lane: Lane,
 }
 
-/// A host that is owed deliveries now.
+/// An endpoint that is owed deliveries now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueHost {
+pub struct DueEndpoint {
+    /// Its key.
+    pub endpoint: String,
+    /// Whose deliveries they are.
+    pub scope: Scope,
     /// The host and port.
     pub host: String,
     /// The lane they wait in.
@@ -102,7 +109,7 @@ pub struct DueHost {
 pub struct ClaimDeliveries {
     /// Who claims.
     pub owner: ProcessId,
-    /// What it asks for of each host.
+    /// What it asks for of each endpoint.
     pub shares: Vec<Share>,
     /// The time.
     pub now: Timestamp,
@@ -110,11 +117,11 @@ pub struct ClaimDeliveries {
     pub lease: Duration,
 }
 
-/// A claim's part for one host and lane.
+/// A claim's part for one endpoint and lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The host and port.
-    pub host: String,
+    /// The endpoint's key.
+    pub endpoint: String,
     /// The lane.
     pub lane: Lane,
     /// At most so many deliveries.

@@ -89,7 +89,7 @@ pub enum JobInput {
 pub struct Webhook {
     /// Where deliveries are sent.
     pub url: String,
-    /// The endpoint's host and port, by which deliveries are kept apart.
+    /// The endpoint's host and port.
     pub host: String,
 }
 

@@ -13,6 +13,7 @@ mod accounts;
 mod allowance;
 mod audit;
 mod delivery;
+pub mod endpoint;
 mod error;
 mod frontier;
 mod group;
@@ -44,7 +45,7 @@ pub use allowance::{Allowance, Limit, LimitReached, PageAllowance, Spent, TakeRe
 pub use audit::{Audit, AuditedCrawl, AuditedDelivery, AuditedInput, AuditedJob, AuditedTask, Counts, TaskCounts};
 pub use delivery::{
     Attempt, AttemptError, ClaimDeliveries, ClaimedDelivery, Delivery, DeliveryFilter, DeliveryLease, DeliveryStatus,
-    DueHost, Lane, NewTest, Share, Timings, Trigger, Verdict,
+    DueEndpoint, Lane, NewTest, Share, Timings, Trigger, Verdict,
 };
 pub use error::{Result, StoreError};
 pub use frontier::{

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueEndpoint, DueSchedule, Finish, FinishTask, FinishedTask,
     Insight, Job, JobFilter, JobId, KeptPage, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule, NewSecret, NewTest,
     Page, PageMark, Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange, ScheduleId, Scope,
     Secret, Selection, Setup, SkippedUrl, Submission, TaskLease, UrlKey, Usage, UsageSample, Verdict,
@@ -170,10 +170,13 @@ pub trait Store: Insight + Send + Sync + 'static {
     /// the segment does not hold exactly one result.
     async fn submit_test(&self, test: NewTest) -> Result<ClaimedDelivery>;
 
-    /// Tells which hosts are owed deliveries that are due and that nobody holds: each once in each lane, first attempts
-    /// before retries, in each lane at most `limit`, longest due first. Deliveries whose leases have run out count from
-    /// then on. What it costs grows with the number of hosts that are owed anything, and not with what they are owed.
-    async fn due_hosts(&self, now: Timestamp, limit: u32) -> Result<Vec<DueHost>>;
+    /// Returns the endpoints that are owed deliveries which are due and not leased: each once in each lane, first attempts
+    /// before retries, longest due first. Deliveries whose leases have run out count from then on.
+    ///
+    /// The cost grows with the number of endpoints that are owed anything, not with the number of deliveries. Of each
+    /// account and environment, at most `2 * limit` endpoints are examined in each lane: the first `limit` by key, and
+    /// `limit` from a position that `turn` determines, so that calls with successive turns reach all of them.
+    async fn due_endpoints(&self, now: Timestamp, limit: u32, turn: u32) -> Result<Vec<DueEndpoint>>;
 
     /// Claims deliveries that are due: of each share at most its limit, longest due first. They come in the order of the
     /// shares.

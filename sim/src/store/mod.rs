@@ -115,7 +115,7 @@ faulty! {
     mark_page(lease: TaskLease, mark: PageMark) -> (), by watch_mark_page;
     keep_page(lease: TaskLease, kept: KeptPage) -> (), by watch_keep_page;
     submit_test(test: NewTest) -> ClaimedDelivery, by watch_submit_test;
-    due_hosts(now: Timestamp, limit: u32) -> Vec<DueHost>;
+    due_endpoints(now: Timestamp, limit: u32, turn: u32) -> Vec<DueEndpoint>;
     claim_deliveries(claim: ClaimDeliveries) -> Vec<ClaimedDelivery>, by watch_claim_deliveries;
     renew_deliveries(leases: Vec<DeliveryLease>, now: Timestamp, hold: Duration) -> Vec<bool>;
     finish_attempt(lease: DeliveryLease, attempt: Attempt, verdict: Verdict, now: Timestamp) -> (), by watch_finish_attempt;

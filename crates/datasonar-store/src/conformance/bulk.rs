@@ -163,7 +163,7 @@ pub async fn what_comes_later_is_not_replayed(store: Tested) {
         dead(&store, scope, 3).await;
         let test = crate::NewTest { delivery: early, ..trial(scope) };
         store.submit_test(test).await.unwrap();
-        store.due_hosts(at(100), ALL).await.unwrap();
+        store.due_endpoints(at(100), ALL, 0).await.unwrap();
         assert_eq!(store.delivery(scope, early).await.unwrap().status, DeliveryStatus::Failed);
         run(&store).await;
         assert_eq!(store.replay(scope, replay.id).await.unwrap().replayed, replay.matched);

@@ -102,7 +102,8 @@ macro_rules! conformance {
                 a_replay_asked_for_during_a_replay_changes_nothing, a_replay_survives_a_lapsed_lease,
                 a_replay_survives_a_release, a_replay_outlives_the_one_who_held_before,
                 replays_do_not_count_as_automatic, an_expired_result_is_not_replayed, replays_keep_to_their_scope;
-            lanes: due_hosts_are_told_once, a_claim_keeps_to_its_shares, a_dead_host_hides_no_other,
+            lanes: due_endpoints_are_returned_once, endpoints_are_told_apart_by_path,
+                many_endpoints_of_a_scope_are_reached_in_turns, a_claim_keeps_to_its_shares, a_dead_host_hides_no_other,
                 lanes_follow_the_attempts, a_replay_that_waited_is_first, lapsed_leases_show_by_themselves,
                 delivery_renewals_tell_each_its_fate;
             trials: a_test_is_made_ended_and_held, a_test_is_not_tried_again, a_test_that_was_not_recorded_has_failed,

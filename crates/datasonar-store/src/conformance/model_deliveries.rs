@@ -1,6 +1,6 @@
 //! A check by chance: random steps on deliveries, on the store and on a model of it.
 //!
-//! What holds at every step: the hosts told are exactly those of which something is due that nobody holds; a claim takes
+//! What holds at every step: the endpoints returned are exactly those of which something is due that nobody holds; a claim takes
 //! the longest due of each share; one holds a delivery at a time; no attempt is due before its time; a replay asked for is
 //! made once, whatever becomes of leases; a test is never made again by itself; and each delivery of a bulk replay is
 //! marked once.
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::model::Chance;
 use super::samples::*;
 use crate::{
-    Advance, ClaimedDelivery, DeliveryId, DeliveryStatus, DueHost, Lane, NewReplay, ReplayId, ReplayStatus, Scope,
+    Advance, ClaimedDelivery, DeliveryId, DeliveryStatus, DueEndpoint, Lane, NewReplay, ReplayId, ReplayStatus, Scope,
     Selection, Trigger, Verdict,
 };
 
@@ -51,6 +51,10 @@ struct Row {
 impl Row {
     fn next_trigger(&self) -> Trigger {
         if self.asked.is_some() { Trigger::Replay } else { self.trigger }
+    }
+
+    fn endpoint(&self) -> String {
+        endpoint_key(self.scope, &self.host)
     }
 
     fn lane(&self) -> Lane {
@@ -187,9 +191,9 @@ impl Run {
         }
     }
 
-    /// What is due of a host and lane, longest due first.
-    fn due(&self, host: &str, lane: Lane) -> Vec<(i64, DeliveryId)> {
-        let is_due = |row: &Row| row.held_until.is_none() && row.host == host && row.lane() == lane;
+    /// The deliveries of an endpoint that are due in a lane, longest due first.
+    fn due(&self, endpoint: &str, lane: Lane) -> Vec<(i64, DeliveryId)> {
+        let is_due = |row: &Row| row.held_until.is_none() && row.endpoint() == endpoint && row.lane() == lane;
         let rows = self.rows.iter().filter(|(_, row)| is_due(row));
         let mut due: Vec<_> =
             rows.filter_map(|(id, row)| row.due.filter(|due| *due <= self.now).map(|due| (due, *id))).collect();
@@ -197,29 +201,34 @@ impl Run {
         due
     }
 
-    fn due_hosts(&self) -> Vec<DueHost> {
-        let mut hosts = Vec::new();
+    fn due_endpoints(&self) -> Vec<DueEndpoint> {
+        let mut found = Vec::new();
         for lane in [Lane::First, Lane::Retry] {
             for host in HOSTS.into_iter().chain(["example.com"]) {
-                if let Some((since, _)) = self.due(host, lane).first() {
-                    hosts.push((lane, *since, host));
+                for scope in &self.scopes {
+                    let endpoint = endpoint_key(*scope, host);
+                    if let Some((since, _)) = self.due(&endpoint, lane).first() {
+                        let host = host.to_owned();
+                        found.push(DueEndpoint { endpoint, scope: *scope, host, lane, since: at(*since) });
+                    }
                 }
             }
         }
-        hosts.sort();
-        let due = |(lane, since, host): (Lane, i64, &str)| DueHost { host: host.to_owned(), lane, since: at(since) };
-        hosts.into_iter().map(due).collect()
+        found.sort_by(|one, other| {
+            (one.lane, one.since, &one.endpoint).cmp(&(other.lane, other.since, &other.endpoint))
+        });
+        found
     }
 
     async fn claim(&mut self) {
         self.lapse();
-        let hosts = self.store.due_hosts(at(self.now), ALL).await.unwrap();
-        assert_eq!(hosts, self.due_hosts(), "{}", self.at);
+        let due = self.store.due_endpoints(at(self.now), ALL, 0).await.unwrap();
+        assert_eq!(due, self.due_endpoints(), "{}", self.at);
         let limit = 1 + self.chance.below(3);
-        let shares: Vec<_> = hosts.iter().map(|due| share(&due.host, due.lane, limit as u32)).collect();
+        let shares = shares_of(due, limit as u32);
         let mut expected = Vec::new();
         for share in &shares {
-            expected.extend(self.due(&share.host, share.lane).into_iter().take(limit).map(|(_, id)| id));
+            expected.extend(self.due(&share.endpoint, share.lane).into_iter().take(limit).map(|(_, id)| id));
         }
         let claimed = claim_shares(&self.store, shares, at(self.now)).await;
         assert_eq!(claimed.iter().map(|claimed| claimed.delivery.id).collect::<Vec<_>>(), expected, "{}", self.at);
@@ -444,7 +453,7 @@ impl Run {
                 }
             }
             self.compare().await;
-            let is_idle = sent.is_empty() && self.due_hosts().is_empty();
+            let is_idle = sent.is_empty() && self.due_endpoints().is_empty();
             if is_idle && self.bulks.iter().all(|bulk| bulk.ended) {
                 break;
             }

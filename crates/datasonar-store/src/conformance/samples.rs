@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     AccountId, Attempt, AttemptError, AttemptId, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, DeliveryId,
-    DeliveryLease, DeliveryStatus, Discovery, Environment, Finish, FinishTask, FoundUrl, Idempotency, JobId, JobInput,
-    JobKind, Lane, NewCrawl, NewJob, NewSecret, NewTask, NewTest, NewWork, ProcessId, Scope, SecretId, Segment,
-    SegmentData, Share, Submission, TaskLease, Timings, UrlKey, Verdict, Webhook, WholeStore,
+    DeliveryLease, DeliveryStatus, Discovery, DueEndpoint, Environment, Finish, FinishTask, FoundUrl, Idempotency,
+    JobId, JobInput, JobKind, Lane, NewCrawl, NewJob, NewSecret, NewTask, NewTest, NewWork, ProcessId, Scope, SecretId,
+    Segment, SegmentData, Share, Submission, TaskLease, Timings, UrlKey, Verdict, Webhook, WholeStore,
 };
 
 /// The store under test.
@@ -247,9 +247,19 @@ pub async fn ended(store: &Tested, scope: Scope) -> (JobId, DeliveryId) {
     (job, run_all(store).await.unwrap())
 }
 
-/// A share of a claim.
-pub fn share(host: &str, lane: Lane, limit: u32) -> Share {
-    Share { host: host.to_owned(), lane, limit }
+/// The key of the endpoint on a host.
+pub fn endpoint_key(scope: Scope, host: &str) -> String {
+    crate::endpoint::key(scope, &endpoint(host).url)
+}
+
+/// A share of a claim, of the endpoint on a host.
+pub fn share(scope: Scope, host: &str, lane: Lane, limit: u32) -> Share {
+    Share { endpoint: endpoint_key(scope, host), lane, limit }
+}
+
+/// A share of a claim for each endpoint.
+pub fn shares_of(due: Vec<DueEndpoint>, limit: u32) -> Vec<Share> {
+    due.into_iter().map(|due| Share { endpoint: due.endpoint, lane: due.lane, limit }).collect()
 }
 
 /// Claims exactly these shares.
@@ -257,15 +267,20 @@ pub async fn claim_shares(store: &Tested, shares: Vec<Share>, now: Timestamp) ->
     store.claim_deliveries(ClaimDeliveries { owner: process(), shares, now, lease: LEASE }).await.unwrap()
 }
 
-/// Claims at most `limit` of what is due in each lane of each host.
+/// Claims at most `limit` of what is due in each lane of each endpoint.
 pub async fn claim_due(store: &Tested, limit: u32, now: Timestamp) -> Vec<ClaimedDelivery> {
-    let hosts = store.due_hosts(now, ALL).await.unwrap();
-    claim_shares(store, hosts.iter().map(|due| share(&due.host, due.lane, limit)).collect(), now).await
+    let due = store.due_endpoints(now, ALL, 0).await.unwrap();
+    claim_shares(store, shares_of(due, limit), now).await
 }
 
-/// Submits a scrape whose endpoint is on a host and runs it to its end at a time; answers its delivery.
+/// Submits a scrape whose endpoint is on a host and runs it to its end at a time; returns its delivery.
 pub async fn owed(store: &Tested, scope: Scope, host: &str, now: Timestamp) -> DeliveryId {
-    submit(store, NewJob { webhook: Some(endpoint(host)), ..scrape(scope) }).await;
+    owed_to(store, scope, endpoint(host), now).await
+}
+
+/// Submits a scrape with an endpoint and runs it to its end at a time; returns its delivery.
+pub async fn owed_to(store: &Tested, scope: Scope, webhook: Webhook, now: Timestamp) -> DeliveryId {
+    submit(store, NewJob { webhook: Some(webhook), ..scrape(scope) }).await;
     let task = claim(store, 1).await.remove(0);
     match store.finish_task(FinishTask { now, ..outcome(&task) }).await.unwrap() {
         Finish::Job { delivery: Some(delivery) } => delivery,

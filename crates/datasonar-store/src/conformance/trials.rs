@@ -78,7 +78,7 @@ pub async fn a_test_that_was_not_recorded_has_failed(store: Tested) {
         match how {
             "released" => store.release_delivery(claimed.lease, at(1)).await.unwrap(),
             "freed" => store.free_leases().await.unwrap(),
-            _ => assert_eq!(store.due_hosts(at(59), ALL).await.unwrap(), []),
+            _ => assert_eq!(store.due_endpoints(at(59), ALL, 0).await.unwrap(), []),
         }
         assert_eq!(due(&store, at(60)).await, 0, "{how}");
         let delivery = store.delivery(scope, test.delivery).await.unwrap();

@@ -14,7 +14,7 @@ use crate::sql::unavailable;
 use crate::{Result, StoreError};
 
 /// What leads from each version to the next, and the lowest version whose programs can work with it.
-pub(super) const MIGRATIONS: [(&str, usize); 9] = [
+pub(super) const MIGRATIONS: [(&str, usize); 10] = [
     (include_str!("../migrations/postgres/0001_initial.sql"), 1),
     (include_str!("../migrations/postgres/0002_moving_keys.sql"), 1),
     (include_str!("../migrations/postgres/0003_hosts.sql"), 1),
@@ -24,6 +24,7 @@ pub(super) const MIGRATIONS: [(&str, usize); 9] = [
     (include_str!("../migrations/postgres/0007_people.sql"), 1),
     (include_str!("../migrations/postgres/0008_accounts.sql"), 1),
     (include_str!("../migrations/postgres/0009_isolation.sql"), 1),
+    (include_str!("../migrations/postgres/0010_endpoints.sql"), 1),
 ];
 
 /// From which version on a schema says who can work with it.

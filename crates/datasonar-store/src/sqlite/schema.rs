@@ -15,7 +15,7 @@ use crate::sql::{corrupt, unavailable};
 use crate::{Result, StoreError, group};
 
 /// The steps from an empty file to the present schema. Published ones are never changed, only added to.
-pub(super) const STEPS: [&str; 11] = [
+pub(super) const STEPS: [&str; 12] = [
     include_str!("../migrations/sqlite/0001_initial.sql"),
     include_str!("../migrations/sqlite/0002_lanes_and_replays.sql"),
     include_str!("../migrations/sqlite/0003_crawls.sql"),
@@ -27,6 +27,7 @@ pub(super) const STEPS: [&str; 11] = [
     include_str!("../migrations/sqlite/0009_people.sql"),
     include_str!("../migrations/sqlite/0010_accounts.sql"),
     include_str!("../migrations/sqlite/0011_isolation.sql"),
+    include_str!("../migrations/sqlite/0012_endpoints.sql"),
 ];
 
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(STEPS.map(M::up).to_vec()));
@@ -133,7 +134,7 @@ fn is_latest(connection: &Connection) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        AccountId, ClaimDeliveries, DueHost, Environment, Insight, JobId, Lane, ProcessId, Scope, Selection, Share,
+        AccountId, ClaimDeliveries, DueEndpoint, Environment, Insight, JobId, Lane, ProcessId, Scope, Selection, Share,
         Store, sqlite::SqliteStore,
     };
 
@@ -196,18 +197,24 @@ mod tests {
             [Some("hooks.example"), Some("a.example:8443"), Some("b.example"), Some("c.example"), None]
         );
         let at = jiff::Timestamp::from_millisecond(9).unwrap();
-        let told = store.due_hosts(at, 10).await.unwrap();
+        let told = store.due_endpoints(at, 10, 0).await.unwrap();
+        let scope = Scope { account: AccountId(uuid::Uuid::nil()), environment: Environment::Production };
         let expected: Vec<_> = endpoints
             .iter()
-            .map(|(.., host, lane)| DueHost { host: (*host).to_owned(), lane: *lane, since: at })
+            .map(|(url, .., host, lane)| DueEndpoint {
+                endpoint: crate::endpoint::key(scope, url),
+                scope,
+                host: (*host).to_owned(),
+                lane: *lane,
+                since: at,
+            })
             .collect();
         assert_eq!(told.len(), expected.len());
         assert!(expected.iter().all(|due| told.contains(due)), "{told:?}");
-        let shares = told.into_iter().map(|due| Share { host: due.host, lane: due.lane, limit: 9 }).collect();
+        let shares = told.into_iter().map(|due| Share { endpoint: due.endpoint, lane: due.lane, limit: 9 }).collect();
         let owner = ProcessId(uuid::Uuid::nil());
         let claim = ClaimDeliveries { owner, shares, now: at, lease: Duration::from_secs(60) };
         assert_eq!(store.claim_deliveries(claim).await.unwrap().len(), 4);
-        let scope = Scope { account: AccountId(uuid::Uuid::nil()), environment: Environment::Production };
         assert_eq!(store.count_deliveries(scope, Selection::default()).await.unwrap(), 4);
         let start = (jiff::Timestamp::UNIX_EPOCH, JobId(uuid::Uuid::nil()));
         assert_eq!(store.ended_jobs(scope, start, 10).await.unwrap().len(), 5);

@@ -261,12 +261,12 @@ async fn dispatching_costs_the_same_beside_many_deliveries() {
         }
     }
     let costs = async || {
-        let shares = || vec![share("a", Lane::First, 1), share("dead", Lane::First, 1)];
+        let shares = || vec![share(scope, "a", Lane::First, 1), share(scope, "dead", Lane::First, 1)];
         let claim = ClaimDeliveries { owner: process(), shares: shares(), now: at(100), lease: LEASE };
         let start = (at(-1), crate::JobId(uuid::Uuid::nil()));
         let other = sandbox_of(scope);
         [
-            cost(&store, store.due_hosts(at(100), 64)).await,
+            cost(&store, store.due_endpoints(at(100), 64, 0)).await,
             cost(&store, store.next_delivery_at()).await,
             cost(&store, store.claim_deliveries(claim)).await,
             cost(&store, store.ended_jobs(scope, start, 5)).await,

@@ -10,7 +10,7 @@ use crate::{Delivery, DeliveryFilter, DeliveryId, Lane, Page, Result, Scope, Sto
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, job, account, environment, url, host, status, created_at, first_attempt_at, last_attempt_at,
+            "SELECT id, job, account, environment, url, host, endpoint, status, created_at, first_attempt_at, last_attempt_at,
             next_attempt_at, delivered_at, attempts, automatic_attempts, schedule_ended, next_trigger, lane, replay_requested_at,
             epoch, last_code, last_cause, last_ms
             FROM deliveries ",
@@ -64,6 +64,7 @@ pub(super) fn read(row: &Row) -> sql::Result<Delivery> {
         scope: scope(row)?,
         url: row.get("url")?,
         host: row.get("host")?,
+        endpoint: row.get("endpoint")?,
         status: row.get("status")?,
         created_at: row.get::<_, Millis>("created_at")?.0,
         first_attempt_at: time(row, "first_attempt_at")?,

@@ -45,9 +45,9 @@ pub(super) fn claim(connection: &Connection, claim: &ClaimDeliveries) -> Result<
 /// What of each share is due, longest due first, each with its epoch.
 fn due(connection: &Connection, claim: &ClaimDeliveries) -> Result<Vec<(Delivery, u32)>> {
     const SELECT: &str = select!(
-        "INDEXED BY deliveries_due
+        "INDEXED BY deliveries_by_endpoint
         WHERE lease_expires_at IS NULL AND next_attempt_at IS NOT NULL
-        AND lane = ? AND host = ? AND next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?"
+        AND lane = ? AND endpoint = ? AND next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?"
     );
     let read = |row: &Row| {
         let mut delivery = deliveries::read(row)?;
@@ -55,7 +55,7 @@ fn due(connection: &Connection, claim: &ClaimDeliveries) -> Result<Vec<(Delivery
         delivery.lane = deliveries::lane(delivery.next_trigger, delivery.automatic_attempts);
         Ok((delivery, row.get::<_, u32>("epoch")?))
     };
-    let shares = claim.shares.iter().map(|share| owned![share.lane, share.host, Millis(claim.now), share.limit]);
+    let shares = claim.shares.iter().map(|share| owned![share.lane, share.endpoint, Millis(claim.now), share.limit]);
     let found = connection.prepare(SELECT).query_all(shares)?;
     let mut due = found.iter().flatten().map(read).collect::<Result<Vec<_>>>()?;
     // Of shares that overlap, the first has it.

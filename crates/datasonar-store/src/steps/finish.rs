@@ -16,7 +16,7 @@ use crate::sql::codec::{Json, Millis, count, later, unsigned};
 use crate::sql::corrupt;
 use crate::{
     DeliveryId, DeliveryStatus, Finish, FinishTask, JobError, JobId, JobKind, JobStatus, Lane, Result, Scope, Segment,
-    SegmentData, StoreError, Trigger, UsageSample, Webhook,
+    SegmentData, StoreError, Trigger, UsageSample, Webhook, endpoint,
 };
 
 /// The code of pages, and of a job, that were cancelled.
@@ -277,8 +277,8 @@ fn end_job(
 /// Owes the job's one delivery, at once.
 fn owe(connection: &Connection, finish: &FinishTask, job: JobId, scope: Scope, webhook: &Webhook) -> Result<()> {
     const INSERT: &str = "INSERT INTO deliveries
-        (id, job, account, environment, url, host, status, created_at, next_attempt_at, next_trigger, lane, era)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, (SELECT value FROM meta WHERE name = 'replays'))";
+        (id, job, account, environment, url, host, endpoint, status, created_at, next_attempt_at, next_trigger, lane, era)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11, (SELECT value FROM meta WHERE name = 'replays'))";
     connection.prepare(INSERT).run(params![
         finish.delivery,
         job,
@@ -286,6 +286,7 @@ fn owe(connection: &Connection, finish: &FinishTask, job: JobId, scope: Scope, w
         scope.environment,
         webhook.url,
         webhook.host,
+        endpoint::key(scope, &webhook.url),
         DeliveryStatus::Pending,
         Millis(finish.now),
         Trigger::Automatic,

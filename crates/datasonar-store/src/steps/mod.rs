@@ -46,7 +46,7 @@ use crate::group::Joint;
 use crate::sql::Connection;
 use crate::{
     Account, AccountId, Advance, Attempt, Caller, ClaimDeliveries, ClaimTasks, ClaimedDelivery, ClaimedTask, Delivery,
-    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueHost, DueSchedule, Finish, FinishTask, FinishedTask,
+    DeliveryFilter, DeliveryId, DeliveryLease, Discovery, DueEndpoint, DueSchedule, Finish, FinishTask, FinishedTask,
     HostGrant, HostShares, Job, JobFilter, JobId, KeptPage, Key, KeyId, NewJob, NewKey, NewReplay, NewSchedule,
     NewSecret, NewTest, Page, PageMark, Renewal, Replay, ReplayId, Result, Run, RunSchedule, Schedule, ScheduleChange,
     ScheduleId, Scope, Secret, Selection, Setup, ShareHosts, SkippedUrl, Store, Submission, TaskLease, Totals, UrlKey,
@@ -186,10 +186,11 @@ impl<E: Engine> Store for E {
     }
 
     /// One transaction of two: what was looked at in the first is forgotten when the second is needed.
-    async fn due_hosts(&self, now: Timestamp, limit: u32) -> Result<Vec<DueHost>> {
-        match self.read(move |c| due::look(c, now, limit)).await? {
-            due::Look::Hosts(hosts) => Ok(hosts),
-            due::Look::Lapsed => self.write(move |c| due::take_back_and_look(c, now, limit)).await,
+    async fn due_endpoints(&self, now: Timestamp, limit: u32, turn: u32) -> Result<Vec<DueEndpoint>> {
+        let look = due::Look { now, limit, turn };
+        match self.read(move |c| due::look(c, look)).await? {
+            Some(endpoints) => Ok(endpoints),
+            None => self.write(move |c| due::prepare_and_look(c, look)).await,
         }
     }
 

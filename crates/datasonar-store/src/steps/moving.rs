@@ -56,7 +56,7 @@ const TABLES: &[Table] = &[
     table("deliveries", 1, 500, &["id", "job", "account", "environment", "url", "status", "created_at", "first_attempt_at",
         "last_attempt_at", "next_attempt_at", "delivered_at", "attempts", "automatic_attempts", "next_trigger",
         "replay_requested_at", "epoch", "owner", "lease_expires_at", "host", "lane", "schedule_ended", "era", "last_code",
-        "last_cause", "last_ms"]),
+        "last_cause", "last_ms", "endpoint"]),
     table("attempts", 2, 100, &["delivery", "number", "id", "trigger", "started_at", "request_headers", "request_bytes", "remote",
         "response_status", "response_headers", "response_body", "timings", "error"]),
     table("replays", 1, 500, &["id", "account", "environment", "of_status", "of_since", "of_until", "of_url", "era", "status",

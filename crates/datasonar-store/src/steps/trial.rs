@@ -6,7 +6,9 @@ use super::submit::check_new;
 use super::{deliveries, finish, jobs, secrets};
 use crate::sql::codec::{Millis, count, later};
 use crate::sql::corrupt;
-use crate::{ClaimedDelivery, DeliveryLease, DeliveryStatus, JobKind, JobStatus, Lane, NewTest, Result, Trigger};
+use crate::{
+    ClaimedDelivery, DeliveryLease, DeliveryStatus, JobKind, JobStatus, Lane, NewTest, Result, Trigger, endpoint,
+};
 
 /// The epoch of the lease that the delivery is made with.
 const EPOCH: u32 = 1;
@@ -60,9 +62,9 @@ fn insert_task(connection: &Connection, test: &NewTest) -> Result<()> {
 /// Nothing of it is due: it is attempted by whoever holds it now, or never.
 fn insert_delivery(connection: &Connection, test: &NewTest) -> Result<()> {
     const INSERT: &str = "INSERT INTO deliveries
-        (id, job, account, environment, url, host, status, created_at, next_trigger, lane, epoch, owner,
+        (id, job, account, environment, url, host, endpoint, status, created_at, next_trigger, lane, epoch, owner,
         lease_expires_at, schedule_ended, era)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, (SELECT value FROM meta WHERE name = 'replays'))";
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, (SELECT value FROM meta WHERE name = 'replays'))";
     connection.prepare(INSERT).run(params![
         test.delivery,
         test.job,
@@ -70,6 +72,7 @@ fn insert_delivery(connection: &Connection, test: &NewTest) -> Result<()> {
         test.scope.environment,
         test.webhook.url,
         test.webhook.host,
+        endpoint::key(test.scope, &test.webhook.url),
         DeliveryStatus::Pending,
         Millis(test.now),
         Trigger::Test,

@@ -23,7 +23,7 @@ use super::health::{Health, steady};
 use crate::{
     clock::{Clock, Ids},
     webhook::{
-        lanes::{Ended, Lanes, PER_HOST, SLOW_AFTER, Ticket},
+        lanes::{Ended, Lanes, PER_ENDPOINT, SLOW_AFTER, Ticket},
         retry::{History, RetryPolicy},
         send::{SendError, Sender, Sent},
     },
@@ -34,20 +34,20 @@ const OWN_FAILURE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 /// A failure that took longer is one of time.
 const HUNG_AFTER: Duration = Duration::from_secs(5);
 
-/// Lets [`PER_HOST`] attempts at one host be under way at once. A gate that is closed turns back those who wait for it.
+/// Lets [`PER_ENDPOINT`] attempts at one endpoint be under way at once. A gate that is closed turns back those who wait for it.
 #[derive(Clone, Default)]
 pub(super) struct Gates(Arc<Mutex<HashMap<String, Weak<Semaphore>>>>);
 
 impl Gates {
-    /// The gate of a host, one as long as anybody holds it.
-    pub(super) fn of(&self, host: &str) -> Arc<Semaphore> {
+    /// Returns the gate of an endpoint, by its key: the same one as long as anybody holds it.
+    pub(super) fn of(&self, endpoint: &str) -> Arc<Semaphore> {
         let mut gates = self.0.lock();
-        if let Some(gate) = gates.get(host).and_then(Weak::upgrade).filter(|gate| !gate.is_closed()) {
+        if let Some(gate) = gates.get(endpoint).and_then(Weak::upgrade).filter(|gate| !gate.is_closed()) {
             return gate;
         }
         gates.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Arc::new(Semaphore::new(PER_HOST as usize));
-        gates.insert(host.to_owned(), Arc::downgrade(&gate));
+        let gate = Arc::new(Semaphore::new(PER_ENDPOINT as usize));
+        gates.insert(endpoint.to_owned(), Arc::downgrade(&gate));
         gate
     }
 }

@@ -5,7 +5,14 @@
 //! time however long it takes. Where they cannot be renewed, because the store is out of reach, the attempt is broken off
 //! before another may claim its delivery.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use datasonar_store::{ClaimDeliveries, ClaimedDelivery, DeliveryLease, ProcessId, Store};
 use parking_lot::Mutex;
@@ -21,7 +28,7 @@ use crate::{
     clock::{Clock, Ids},
     wake::Wake,
     webhook::{
-        lanes::{Lanes, Slots},
+        lanes::{Lanes, Place, Slots},
         retry::RetryPolicy,
         send::Sender,
     },
@@ -34,8 +41,8 @@ const RENEW: Duration = Duration::from_secs(20);
 const RELY: Duration = Duration::from_secs(50);
 /// The longest wait before the store is asked again.
 const POLL: Duration = Duration::from_secs(1);
-/// How many hosts are looked at in one claim, for each lane.
-const HOSTS_AT_ONCE: u32 = 10_000;
+/// How many endpoints of one account and environment a claim examines in each lane, from each of two positions.
+const ENDPOINTS_AT_ONCE: u32 = 2_000;
 
 /// What a dispatcher is made of.
 #[derive(Clone)]
@@ -66,6 +73,8 @@ pub struct Dispatcher {
     maker: Arc<Maker>,
     lanes: Arc<Mutex<Lanes>>,
     gates: Gates,
+    /// Counts claims, so that each examines other endpoints of a tenant that has very many.
+    turn: AtomicU32,
     /// Rung when a slot was given back.
     freed: Arc<Notify>,
     /// The deliveries that are held, and how to break their attempts off.
@@ -97,6 +106,7 @@ impl Dispatcher {
             maker: Arc::new(maker),
             lanes,
             gates: Gates::default(),
+            turn: AtomicU32::default(),
             freed: Arc::default(),
             open: Arc::default(),
         }
@@ -139,7 +149,8 @@ impl Dispatcher {
         let claimed = steady(&parts.health, "dispatcher", || async {
             // Of each try: a lease that counts from before a long outage has run out when it is given.
             let (now, until) = (parts.clock.now(), Instant::now() + RELY);
-            let due = parts.store.due_hosts(now, HOSTS_AT_ONCE).await?;
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let due = parts.store.due_endpoints(now, ENDPOINTS_AT_ONCE, turn).await?;
             let shares = self.lanes.lock().plan(&due);
             if shares.is_empty() {
                 return Ok((due.is_empty(), Vec::new(), until));
@@ -165,12 +176,13 @@ impl Dispatcher {
     fn open(&self, claimed: ClaimedDelivery, hold: Hold, attempts: &mut JoinSet<()>, stop: &CancellationToken) {
         let lease = claimed.lease;
         let delivery = &claimed.delivery;
-        let ticket = self.lanes.lock().begin(&delivery.host, delivery.lane);
+        let ticket =
+            self.lanes.lock().begin(&delivery.endpoint, Place::new(delivery.scope, &delivery.host), delivery.lane);
         let lost = CancellationToken::new();
         self.open.lock().insert(lease, Held { lost: lost.clone(), hold: hold.clone() });
         let attempt = OpenAttempt {
             maker: self.maker.clone(),
-            gate: self.gates.of(&delivery.host),
+            gate: self.gates.of(&delivery.endpoint),
             slot: Slot { lanes: self.lanes.clone(), freed: self.freed.clone(), ticket: Some(ticket) },
             stop: stop.clone(),
             hold,

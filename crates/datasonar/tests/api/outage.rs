@@ -60,7 +60,7 @@ fn jitter(offset: i64) -> i64 {
 async fn settled(server: &Server) {
     let app = &server.running.app;
     until("attempts that are due", async || {
-        app.store.due_hosts(app.clock.now(), 10).await.unwrap().is_empty().then_some(())
+        app.store.due_endpoints(app.clock.now(), 10, 0).await.unwrap().is_empty().then_some(())
     })
     .await;
 }
