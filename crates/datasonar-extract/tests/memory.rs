@@ -2,6 +2,7 @@
 //!
 //! Every allocation of this binary is counted by its allocator, so that its tests run one after the other: they are one.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
+#![expect(clippy::print_stdout, reason = "`MEMORY_LIST` lists what each page took")]
 
 mod hostile;
 mod pdfs;

@@ -162,6 +162,8 @@ pub(crate) struct Limit {
     pub(crate) bytes: u64,
     /// Whether a longer body is cut there, rather than refused.
     pub(crate) cuts: bool,
+    /// The length that the response states, if it does.
+    pub(crate) announced: Option<u64>,
 }
 
 impl Limit {
@@ -201,12 +203,12 @@ async fn read_identity(
     share: &mut Share,
     memory: &dyn LargeBodies,
 ) -> Result<Bytes, BodyError> {
-    if body.size_hint().lower() > limit.bytes && !limit.cuts {
+    if limit.announced.is_some_and(|length| length > limit.bytes) && !limit.cuts {
         return Err(too_large(limit.bytes));
     }
-    let announced = body.size_hint().exact();
-    let most = announced.unwrap_or(limit.bytes).min(limit.bytes);
-    let mut out = BytesMut::with_capacity(usize::try_from(announced.unwrap_or(0)).unwrap_or(0).min(SMALL_BYTES));
+    let most = limit.announced.unwrap_or(limit.bytes).min(limit.bytes);
+    let expected = usize::try_from(limit.announced.unwrap_or(0)).unwrap_or(SMALL_BYTES);
+    let mut out = BytesMut::with_capacity(expected.min(SMALL_BYTES));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Connection(explain(&error)))?;
         let Ok(data) = frame.into_data() else {

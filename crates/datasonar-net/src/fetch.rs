@@ -221,6 +221,8 @@ impl Client {
                 continue;
             }
             let (head, body) = response.into_parts();
+            // What maps frames does not tell how long they are together.
+            let announced = body.size_hint().exact();
             let body = body.map_frame({
                 let progress = request.progress.clone();
                 move |frame| {
@@ -231,7 +233,7 @@ impl Client {
                 }
             });
             let memory = request.large_bodies.as_deref().unwrap_or(&self.inner.body_memory);
-            let limit = Limit { bytes: request.max_body_bytes, cuts: request.is_prefix_enough };
+            let limit = Limit { bytes: request.max_body_bytes, cuts: request.is_prefix_enough, announced };
             let read = decode::read(body, &head.headers, limit, memory).await?;
             let remote = channel.remote;
             self.release(target, channel, FETCH_KEEP);

@@ -227,7 +227,13 @@ fn only_the_net_crate_opens_sockets() {
         if name.starts_with("crates/datasonar-net/") {
             continue;
         }
+        // The front listens with options that only an unconnected socket has.
+        let listens = name == "crates/datasonar/src/serve/http/mod.rs";
         for opener in openers {
+            if listens && opener == "TcpSocket" {
+                assert!(!code(&text).contains(".connect("), "{name} opens a connection");
+                continue;
+            }
             assert!(!code(&text).contains(opener), "{name}: {opener} belongs into datasonar-net");
         }
     }

@@ -13,11 +13,14 @@ pub(super) const MOST_DEATHS: u64 = 4;
 /// More processes than any page may end, in however many jobs.
 const FAR_TOO_MANY: u64 = 100;
 
+/// By the epoch of a claim: the process that held the task, and the pages that it had in progress alone.
+type Claims = BTreeMap<u32, (String, BTreeSet<u32>)>;
+
 /// Pages by the claims that worked on them.
 #[derive(Default)]
 pub(super) struct Isolation {
     /// The pages that each claim of a task had in progress alone, with the process.
-    alone: BTreeMap<(JobId, u32), BTreeMap<u32, (String, BTreeSet<u32>)>>,
+    alone: BTreeMap<(JobId, u32), Claims>,
     dead: BTreeSet<String>,
     /// How many processes each URL ended.
     ended: BTreeMap<String, u64>,

@@ -304,7 +304,7 @@ mod tests {
     async fn rules_that_are_too_long_are_read_up_to_the_limit() {
         let head = "user-agent: *\ndisallow: /no\n";
         for length in [499 << 10, 500 << 10, (500 << 10) + 1, 512 << 10, (512 << 10) + 1, 6 << 20] {
-            let mut file = head.repeat(1).into_bytes();
+            let mut file = head.as_bytes().to_vec();
             file.resize(length, b'#');
             let rules = rules(move |_| ok(file.clone())).await;
             assert!(

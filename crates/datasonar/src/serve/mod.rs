@@ -5,6 +5,7 @@
 //! store.
 
 mod bytes;
+mod clients;
 mod first_start;
 mod http;
 mod lock;
@@ -25,11 +26,11 @@ use std::{
 use axum::Router;
 use datasonar_net::{AddressPolicy, Client, ClientError, ClientOptions, Dial, Resolve};
 use datasonar_store::{ProcessId, StoreError, WholeStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use bytes::{BytesError, open_blobs, open_checked};
+use clients::{client_options, renderer, webhook_client};
 pub use first_start::FirstKeys;
 use http::FrontOptions;
 pub use lock::Lock;
@@ -53,7 +54,6 @@ use crate::{
     mapper::Mapper,
     people::{People, PeopleParts},
     plans::Plans,
-    render::{RenderSettings, Renderer},
     roles::{
         Dispatcher, DispatcherParts, Health, Janitor, JanitorParts, Replayer, ReplayerParts, Scheduler, SchedulerParts,
         Tools, Worker, WorkerParts,
@@ -65,7 +65,7 @@ use crate::{
         lanes::Slots,
         retry::RetryPolicy,
         secrets::Secrets,
-        send::{self, Sender, SenderParts},
+        send::{Sender, SenderParts},
         test_event::TestEvents,
     },
 };
@@ -426,49 +426,6 @@ fn limits(settings: &Settings) -> Limits {
     Limits { timeout: settings.fetch_timeout, max_bytes: settings.fetch_max_bytes }
 }
 
-/// What renders pages. What its browsers ask for leaves by a client of its own.
-fn renderer(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Result<Renderer, StartError> {
-    let client = Client::new(client_options(policy, seams))?;
-    let settings = RenderSettings {
-        concurrency: settings.render_concurrency,
-        browser: settings.render_browser.clone(),
-        memory: settings.render_memory,
-        user: settings.render_user.clone(),
-        sandbox: settings.render_sandbox,
-        data_dir: settings.data_dir.clone(),
-        run_dir: run_dir(),
-        user_agent: settings.fetch_user_agent.clone(),
-    };
-    Ok(Renderer::new(settings, client, seams.ids.clone()))
-}
-
-/// The run directory, as systemd gives it; the first, if there are several.
-fn run_dir() -> Option<PathBuf> {
-    let all = std::env::var("RUNTIME_DIRECTORY").ok()?;
-    all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
-}
-
-/// The client that webhooks are sent with.
-fn webhook_client(settings: &Settings, policy: &AddressPolicy, seams: &Seams) -> Result<Client, StartError> {
-    let extra_roots = match &settings.webhook_ca_file {
-        Some(path) => certificates(path)?,
-        None => Vec::new(),
-    };
-    let user_agent = send::USER_AGENT.to_owned();
-    Ok(Client::new(ClientOptions { user_agent, extra_roots, ..client_options(policy, seams) })?)
-}
-
-fn client_options(policy: &AddressPolicy, seams: &Seams) -> ClientOptions {
-    let mut options = ClientOptions::new(policy.clone());
-    if let Some(resolver) = &seams.resolver {
-        options.resolver = resolver.clone();
-    }
-    if let Some(dialer) = &seams.dialer {
-        options.dialer = dialer.clone();
-    }
-    options
-}
-
 impl Server {
     /// Where others share the store: goes by its time, wakes them and is woken.
     fn meet_neighbours(&mut self) {
@@ -605,11 +562,4 @@ impl Server {
         }
         tracing::info!("stopped");
     }
-}
-
-fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    let fail = |reason: String| StartError::CaFile { path: path.to_owned(), reason };
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| fail(error.to_string()))?;
-    if certificates.is_empty() { Err(fail("it has none".to_owned())) } else { Ok(certificates) }
 }

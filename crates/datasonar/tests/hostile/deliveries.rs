@@ -1,10 +1,6 @@
 //! Deliveries are isolated by tenant and endpoint: endpoints that accept connections and never answer delay nobody else's.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use http::Method;
 use rcgen::{CertificateParams, KeyPair};
@@ -14,6 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     process::Command,
     sync::mpsc,
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 

@@ -36,7 +36,7 @@ const LIMIT: u64 = 6;
 
 /// What a hostile host does with a connection.
 #[derive(Clone, Copy, Debug)]
-enum Trick {
+pub(super) enum Trick {
     /// Accepts, and says nothing.
     Silence,
     /// Sends headers, then a byte a second.
@@ -56,13 +56,13 @@ enum Trick {
 }
 
 /// A host at an address of loopback.
-struct Host {
+pub(super) struct Host {
     address: SocketAddr,
     hits: Arc<AtomicUsize>,
 }
 
 impl Host {
-    async fn start(ip: &str, trick: impl Fn(&str) -> Trick + Clone + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(ip: &str, trick: impl Fn(&str) -> Trick + Clone + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let (address, hits) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
         let counted = hits.clone();
@@ -78,7 +78,7 @@ impl Host {
         format!("http://{}/{path}", self.address)
     }
 
-    fn urls(&self, count: usize) -> Vec<String> {
+    pub(super) fn urls(&self, count: usize) -> Vec<String> {
         (0..count).map(|n| self.url(&n.to_string())).collect()
     }
 
@@ -159,7 +159,7 @@ async fn printed(server: &Server, args: &[&str]) -> String {
 }
 
 /// Makes an account, and returns its production and its sandbox key.
-async fn account(server: &Server, name: &str) -> [String; 2] {
+pub(super) async fn account(server: &Server, name: &str) -> [String; 2] {
     let email = format!("{name}@example.com");
     let id = printed(server, &["accounts", "create", "--email", &email, "--plan", "enterprise"]).await;
     let production = printed(server, &["keys", "create", "--account", &id]).await;
