@@ -2,7 +2,6 @@
 //!
 //! Each module attacks one shared thing through the server's real interfaces. `SECURITY.md` names what must hold.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, and are their own documentation")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "measurements are for those who run a test by itself")]
 
 mod deliveries;
 mod memory;
