@@ -2,7 +2,8 @@
 //!
 //! The limit is a control group's where the test may create one (as root). Otherwise the budget is set by hand and the
 //! process's peak is measured. Each kind of page is known to have cost more than a gigabyte once, or is drawn by a seed.
-//! `HOSTILE_PAGES` sets how many are drawn, `HOSTILE_MEMORY` the limit in MiB.
+//! `HOSTILE_PAGES` sets how many are drawn, `HEALTHY_PAGES` how many another tenant queues beside them, `HOSTILE_MEMORY` the
+//! limit in MiB, `HOSTILE_PROGRAM` the server, such as that of a release.
 
 use std::{
     convert::Infallible,
@@ -168,8 +169,8 @@ fn healthy(number: usize) -> Vec<u8> {
 }
 
 /// Serves `/kind/N`, `/drawn/N` and `/healthy/N`; answers where.
-async fn site() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn site(ip: &str) -> String {
+    let listener = TcpListener::bind((ip, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -224,7 +225,7 @@ impl Group {
     fn program(&self, directory: &Path) -> PathBuf {
         let program = directory.join("confined");
         let procs = self.0.join("cgroup.procs");
-        let server = env!("CARGO_BIN_EXE_datasonar");
+        let server = server().display().to_string();
         fs::write(&program, format!("#!/bin/sh\necho $$ > {} && exec {server} \"$@\"\n", procs.display())).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         program
@@ -235,6 +236,10 @@ impl Drop for Group {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+fn server() -> PathBuf {
+    std::env::var_os("HOSTILE_PROGRAM").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_datasonar")), PathBuf::from)
 }
 
 fn setting(name: &str, default: usize) -> usize {
@@ -285,11 +290,12 @@ async fn hostile_pages_do_not_end_a_small_server() {
     let healthy_pages = setting("HEALTHY_PAGES", HEALTHY);
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    let site = site().await;
+    // Two hosts, since pages of one host share its permits.
+    let (site, other_site) = (site("127.0.13.1").await, site("127.0.13.2").await);
     let group = Group::create(limit);
     let program = match &group {
         Some(group) => group.program(directory.path()),
-        None => PathBuf::from(env!("CARGO_BIN_EXE_datasonar")),
+        None => server(),
     };
     let mut variables = vec![("DATASONAR_FETCH_RETRIES", "0".to_owned())];
     if group.is_none() {
@@ -301,7 +307,7 @@ async fn hostile_pages_do_not_end_a_small_server() {
     let hostile = api(child.keys.clone().unwrap().0);
     let other = api(tenant(&data, "other").await);
 
-    let healthy_urls: Vec<String> = (0..healthy_pages).map(|number| format!("{site}/healthy/{number}")).collect();
+    let healthy_urls: Vec<String> = (0..healthy_pages).map(|number| format!("{other_site}/healthy/{number}")).collect();
     let run_healthy = async || {
         let begin = Instant::now();
         let job = queue(&other, &healthy_urls, &json!("markdown")).await;
