@@ -1,6 +1,6 @@
 //! Threads for work that keeps a processor busy (extracting, compressing, hashing), or that blocks.
 //!
-//! For the first there are as many as processors, and no more: tokio's threads for blocking calls are many and come and go,
+//! For the first there are as many as processors at each [`Priority`], and no more: tokio's threads for blocking calls are many and come and go,
 //! and each that ever parsed a large page keeps memory for the next. Reactor threads never do such work, except in the
 //! simulation, where no other thread may decide an order: [`stay_inline`].
 
@@ -35,17 +35,41 @@ fn is_inline() -> bool {
     INLINE.load(Ordering::Relaxed)
 }
 
-/// Does work on one of the threads; first come, first served. Work that was handed over is done even if nobody waits for it
+/// The priority of work. Each has threads of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Work that takes milliseconds.
+    Normal,
+    /// Work that may take seconds. On Linux the system gives its threads a tenth of the time of others that are busy.
+    Background,
+}
+
+/// How much nicer than others the threads of background work are, see `setpriority(2)`.
+#[cfg(target_os = "linux")]
+const BACKGROUND_NICE: i32 = 10;
+
+/// Does work at the normal priority; first come, first served. Work that was handed over is done even if nobody waits for it
 /// any more.
 ///
 /// # Errors
 /// When the work panicked. The thread goes on.
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+    run_at(Priority::Normal, work).await
+}
+
+/// Does the same at a priority.
+///
+/// # Errors
+/// When the work panicked. The thread goes on.
+pub async fn run_at<T: Send + 'static>(
+    priority: Priority,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
     if is_inline() {
         return catch_unwind(AssertUnwindSafe(work));
     }
     let (sender, result) = oneshot::channel();
-    pool().spawn_fifo(move || {
+    pool(priority).spawn_fifo(move || {
         // Whoever waited may have gone away.
         let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
     });
@@ -78,14 +102,26 @@ pub fn said(panic: &Panicked) -> String {
     text.unwrap_or("no reason given").to_owned()
 }
 
-fn pool() -> &'static ThreadPool {
-    static POOL: OnceLock<ThreadPool> = OnceLock::new();
-    POOL.get_or_init(|| {
+fn pool(priority: Priority) -> &'static ThreadPool {
+    static NORMAL: OnceLock<ThreadPool> = OnceLock::new();
+    static BACKGROUND: OnceLock<ThreadPool> = OnceLock::new();
+    let (pool, name) = match priority {
+        Priority::Normal => (&NORMAL, "cpu"),
+        Priority::Background => (&BACKGROUND, "background"),
+    };
+    pool.get_or_init(|| {
         let threads = thread::available_parallelism().map_or(1, Into::into);
         ThreadPoolBuilder::new()
             .num_threads(threads)
             .stack_size(STACK_BYTES)
-            .thread_name(|index| format!("cpu-{index}"))
+            .thread_name(move |index| format!("{name}-{index}"))
+            .start_handler(move |_| {
+                #[cfg(target_os = "linux")]
+                if priority == Priority::Background {
+                    // Without it the work is done all the same.
+                    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
+                }
+            })
             .build()
             .expect("the system has threads to give")
     })
@@ -100,6 +136,7 @@ mod tests {
         for n in 0..10 {
             assert!(run(|| panic!("this page is poison")).await.is_err());
             assert_eq!(run_sound(move || n + 1).await, n + 1);
+            assert_eq!(run_at(Priority::Background, move || n + 2).await.ok(), Some(n + 2));
         }
     }
 }

@@ -26,9 +26,9 @@ pub fn of_process() -> u64 {
     own.chain(roots.into_iter().filter_map(limit)).chain(machine).min().unwrap_or(4 * MIN_SHARE)
 }
 
-/// Returns the part of it that documents may take while their content is extracted: a quarter, and one page's budget at least.
+/// Returns the part of it that documents may take while their content is extracted: a fifth, and one page's budget at least.
 pub fn default_share(memory: u64) -> u64 {
-    (memory / 4).max(MIN_SHARE)
+    (memory / 5).max(MIN_SHARE)
 }
 
 /// A control group's limit; none for `max`.
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(limit_of("536870912\n"), Some(512 << 20));
         assert_eq!(limit_of("max\n"), None);
         assert_eq!(total_of("MemTotal:       16000 kB\nMemFree: 1 kB\n"), Some(16_384_000));
-        assert_eq!(default_share(1 << 30), 256 << 20);
+        assert_eq!(default_share(1 << 30), (1 << 30) / 5);
         assert_eq!(default_share(1), MIN_SHARE);
         assert!(of_process() > 0);
     }

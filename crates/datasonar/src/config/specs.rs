@@ -67,7 +67,7 @@ pub const SPECS: &[Spec] = &[
     spec(
         "extract_memory",
         "",
-        "The memory that pages may take together while their content is extracted [default: a quarter of the process's]",
+        "The memory that pages may take together while their content is extracted [default: a fifth of the process's]",
     ),
     spec("result_max_bytes", "32MiB", "The longest result of a page, as JSON"),
     spec("fetch_retries", "2", "Further tries after a transient failure"),

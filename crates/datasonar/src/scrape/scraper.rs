@@ -19,7 +19,7 @@ use super::{
     page_result::{Content, ErrorCode, Keyed, PageContent, PageError, PagePicture, PageResult, PageStatus},
 };
 use crate::{
-    cpu,
+    cpu::{self, Priority},
     fetch::{FairSemaphore, Fetch, Fetcher, Held, Outcome, Requester, Robots, TimeLimit},
     render::{Arrival, Page, RenderErrorKind, Renderer},
 };
@@ -29,6 +29,8 @@ const EXTRACT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The memory that most documents need, in bytes: so much, and so much for each byte of theirs.
 const USUAL_MEMORY: usize = 8 * 1024 * 1024;
 const USUAL_MEMORY_PER_BYTE: usize = 24;
+/// Documents that usually need more memory than this, in bytes, are large: bodies from about 340 KiB on.
+const SMALL_MEMORY: u64 = 16 * 1024 * 1024;
 /// What a page that is waited for may take beyond its time limit, so that one that ends by itself can say how.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -61,8 +63,11 @@ pub struct Scraper {
     renderer: Renderer,
     robots: Robots,
     policy: AddressPolicy,
+    /// For small documents. Each takes [`SMALL_MEMORY`] at most, so that these permits bound their memory, too.
     cpus: FairSemaphore,
-    /// Bytes of memory that documents take.
+    /// For large documents, which are worked on at a lower priority.
+    background_cpus: FairSemaphore,
+    /// Bytes of memory that large documents take.
     memory: FairSemaphore,
     max_memory: u64,
     max_result: u64,
@@ -178,6 +183,7 @@ impl Scraper {
             robots,
             policy,
             cpus: FairSemaphore::new(cpus.get()),
+            background_cpus: FairSemaphore::new(cpus.get()),
             memory: FairSemaphore::new(usize::try_from(memory).unwrap_or(usize::MAX)),
             max_memory: memory,
             max_result,
@@ -318,6 +324,7 @@ impl Scraper {
     ///
     /// Most documents need a small part of the memory that they may take: they ask for that first. One that needs more is worked on
     /// again with all that it may take; if that is more than there is for all documents, with all there is, and alone.
+    /// Large documents wait for memory and for threads of a lower priority, so that small ones never wait behind them.
     async fn derive(&self, target: Target<'_>, plan: &Arc<Plan>, got: Got, may_render: bool) -> Derived {
         let bytes = got.document.body().len();
         let most = self.max_memory.min(extract::default_memory(bytes) as u64);
@@ -341,15 +348,19 @@ impl Scraper {
         may_render: bool,
         (memory, most): (u64, u64),
     ) -> Result<Derived, Box<Got>> {
+        let is_small = memory <= SMALL_MEMORY;
         let passed = async {
             // Before a thread is waited for: whoever is alone must not wait for one that others hold at the gate.
             let (inside, beside) = match target.door {
                 Some(door) => (Some(door.enter().await), None),
                 None => (None, Some(self.gate.beside().await)),
             };
+            if is_small {
+                return (self.cpus.acquire(target.requester, 1).await, None, inside, beside);
+            }
             // Memory first, so that no processor is held by what waits for memory.
             let bytes = self.memory.acquire(target.requester, memory).await;
-            (self.cpus.acquire(target.requester, 1).await, bytes, inside, beside)
+            (self.background_cpus.acquire(target.requester, 1).await, Some(bytes), inside, beside)
         };
         let gives_way = async {
             match &got.held {
@@ -378,7 +389,8 @@ impl Scraper {
             let bounds = Bounds { memory, is_all: memory == most, time: limit, max_result };
             derive(page, got, &plan, &bounds).map(Derived::Page)
         };
-        cpu::run(work).await.unwrap_or_else(|_| {
+        let priority = if is_small { Priority::Normal } else { Priority::Background };
+        cpu::run_at(priority, work).await.unwrap_or_else(|_| {
             tracing::error!(url = shown_url(target.url), "extracting a page panicked");
             let error = PageError::new(ErrorCode::Internal, "the page could not be processed");
             Ok(Derived::Page(Scraped::failed(target, error)))

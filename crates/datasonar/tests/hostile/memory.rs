@@ -10,6 +10,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -34,27 +35,29 @@ const HEALTHY: usize = 300;
 const FORMATS: [&str; 6] = ["markdown", "text", "html", "raw_html", "links", "json"];
 
 /// A page: its type and its bytes.
-type Hostile = (&'static str, Vec<u8>);
+type Hostile = (&'static str, Bytes);
+
+static KINDS: LazyLock<Vec<(&'static str, Hostile)>> = LazyLock::new(kinds);
 
 /// Repeats a unit until a page is full.
-fn repeat(unit: &str) -> Vec<u8> {
-    unit.repeat(PAGE_BYTES / unit.len()).into_bytes()
+fn repeat(unit: &str) -> Bytes {
+    unit.repeat(PAGE_BYTES / unit.len()).into()
 }
 
-fn between(before: &str, unit: &str, after: &str) -> Vec<u8> {
-    [before.as_bytes(), &repeat(unit), after.as_bytes()].concat()
+fn between(before: &str, unit: &str, after: &str) -> Bytes {
+    [before.as_bytes(), &repeat(unit), after.as_bytes()].concat().into()
 }
 
 /// A table of so many rows and columns.
-fn table(rows: usize, columns: usize) -> Vec<u8> {
+fn table(rows: usize, columns: usize) -> Bytes {
     let row = format!("<tr>{}</tr>", "<td>1</td>".repeat(columns));
-    format!("<html><body><table>{}</table></body></html>", row.repeat(rows)).into_bytes()
+    format!("<html><body><table>{}</table></body></html>", row.repeat(rows)).into()
 }
 
 /// JSON of small values below many arrays: pretty-printing indents each of them.
-fn nested_json(depth: usize) -> Vec<u8> {
+fn nested_json(depth: usize) -> Bytes {
     let inner = repeat("1,");
-    [&b"[".repeat(depth)[..], &inner, b"1", &b"]".repeat(depth)].concat()
+    [&b"[".repeat(depth)[..], &inner, b"1", &b"]".repeat(depth)].concat().into()
 }
 
 /// A document whose entities, spans, depth or repetition cost more than they weigh.
@@ -159,13 +162,13 @@ fn drawn(number: usize) -> Hostile {
         let times = 1 << next(18);
         body.extend(std::iter::repeat_n(unit.as_str(), times.min((size - body.len()) / unit.len() + 1)));
     }
-    (kind, body.into_bytes())
+    (kind, body.into())
 }
 
-fn healthy(number: usize) -> Vec<u8> {
+fn healthy(number: usize) -> Bytes {
     let sentence = format!("Sentence of page {number}, which a reader would like to have whole. ");
     let paragraph = format!("<p>{}</p>", sentence.repeat(8));
-    format!("<html><head><title>Page {number}</title></head><body><article><h1>Page {number}</h1>{}</article></body></html>", paragraph.repeat(20)).into_bytes()
+    format!("<html><head><title>Page {number}</title></head><body><article><h1>Page {number}</h1>{}</article></body></html>", paragraph.repeat(20)).into()
 }
 
 /// Serves `/kind/N`, `/drawn/N` and `/healthy/N`; answers where.
@@ -179,13 +182,13 @@ async fn site(ip: &str) -> String {
                 let (what, number) = (path.next().unwrap_or("").to_owned(), path.next().and_then(|n| n.parse().ok()));
                 let number: usize = number.unwrap_or(0);
                 let page = tokio::task::spawn_blocking(move || match what.as_str() {
-                    "kind" => kinds().swap_remove(number).1,
+                    "kind" => KINDS[number].1.clone(),
                     "drawn" => drawn(number),
                     _ => ("text/html", healthy(number)),
                 });
                 let (kind, body) = page.await.unwrap();
                 let response = Response::builder().header(header::CONTENT_TYPE, kind);
-                Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).unwrap())
+                Ok::<_, Infallible>(response.body(Full::new(body)).unwrap())
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
@@ -318,7 +321,7 @@ async fn hostile_pages_do_not_end_a_small_server() {
     };
     let alone = run_healthy().await;
 
-    let kinds: Vec<String> = (0..kinds().len()).map(|number| format!("{site}/kind/{number}")).collect();
+    let kinds: Vec<String> = (0..KINDS.len()).map(|number| format!("{site}/kind/{number}")).collect();
     let drawn: Vec<String> = (0..pages).map(|number| format!("{site}/drawn/{number}")).collect();
     let first = queue(&hostile, &kinds, &json!(FORMATS)).await;
     let second = queue(&hostile, &drawn, &json!(FORMATS)).await;
