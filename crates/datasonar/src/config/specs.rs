@@ -39,7 +39,7 @@ pub const SPECS: &[Spec] = &[
     spec(
         "max_connections",
         "",
-        "Open client connections, above which new ones get 503; one network may have an eighth of them [default: half of the open files allowed, at most 20000]",
+        "Open client connections, above which new ones get 503; one network may have an eighth of them [default: half of the open files allowed, or all but 8192; at most 20000]",
     ),
     spec("data_dir", "./datasonar-data", "The embedded store: database and blobs"),
     spec(

@@ -160,7 +160,7 @@ fn drawn(number: usize) -> Hostile {
     while body.len() < size {
         let unit: String = (0..1 + next(4)).map(|_| UNITS[next(UNITS.len())]).collect();
         let times = 1 << next(18);
-        body.extend(std::iter::repeat_n(unit.as_str(), times.min((size - body.len()) / unit.len() + 1)));
+        body.push_str(&unit.repeat(times.min((size - body.len()) / unit.len() + 1)));
     }
     (kind, body.into())
 }

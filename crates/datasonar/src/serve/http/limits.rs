@@ -37,10 +37,14 @@ const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     connection: close\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"the server has too many connections; close some or try again later.\"}\n";
 
-/// Returns the number of connections that is allowed by default: half of the files that the process may open, at most 20,000. The other half is for
-/// pages, deliveries, the store and blobs.
+/// Files that are left for pages, deliveries, the store and blobs where the process may open many: more are not used.
+const OTHER_FILES: u64 = 8_192;
+
+/// Returns the number of connections that is allowed by default: half of the files that the process may open, or all but
+/// 8,192 if that is more, and at most 20,000.
 pub(super) fn default_total(open_files: u64) -> usize {
-    usize::try_from((open_files / 2).clamp(1, MOST)).unwrap_or(1)
+    let files = (open_files / 2).max(open_files.saturating_sub(OTHER_FILES));
+    usize::try_from(files.clamp(1, MOST)).unwrap_or(1)
 }
 
 /// Counts open connections. Cloning is cheap.
@@ -192,6 +196,6 @@ mod tests {
 
     #[test]
     fn the_default_leaves_files_for_other_things() {
-        assert_eq!([0, 1_024, 65_536, u64::MAX].map(default_total), [1, 512, 20_000, 20_000]);
+        assert_eq!([0, 1_024, 20_000, 65_536, u64::MAX].map(default_total), [1, 512, 11_808, 20_000, 20_000]);
     }
 }
