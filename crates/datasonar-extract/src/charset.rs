@@ -12,7 +12,7 @@ use crate::{ExtractError, budget::Budget};
 
 /// How far a `<meta>` is looked for: more than the standard's 1,024 bytes, because pages have come to need it.
 const PRESCAN_BYTES: usize = 4096;
-/// How much of a page is decoded at a time, in bytes.
+/// The piece of a page that is decoded at a time, in bytes.
 const DECODED_BYTES: usize = 16 * 1024;
 /// How much of a page is looked at to guess.
 const GUESS_BYTES: usize = 256 * 1024;

@@ -41,7 +41,7 @@ impl<'s, 'b> Tokenizer<'s, 'b> {
         Self { source, at: 0, budget, attrs: Vec::new(), ignore_escapes: false }
     }
 
-    /// Where the last token ends.
+    /// The end of the last token.
     pub(super) fn at(&self) -> usize {
         self.at
     }

@@ -43,7 +43,7 @@ pub(crate) fn table(source: &str, delimiter: char, budget: &Budget<'_>) -> Resul
 struct Table {
     out: String,
     rows: usize,
-    /// Where the row begins.
+    /// The start of the row.
     row: usize,
     columns: usize,
     has_words: bool,

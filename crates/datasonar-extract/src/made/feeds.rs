@@ -23,7 +23,7 @@ const MAX_NAME: usize = 1024;
 const NAME_BYTES: usize = 4 * MAX_NAME;
 /// Files that go with an entry, at most.
 const MAX_FILES: usize = 16;
-/// What an entry takes besides its content, at most, in bytes.
+/// The most that an entry takes besides its content, in bytes.
 const ENTRY_BYTES: usize = 512 + (4 + MAX_FILES) * MAX_NAME / 8;
 /// Length of an entry's content, in bytes.
 const MAX_CONTENT: usize = 4 * 1024 * 1024;
@@ -283,7 +283,7 @@ fn paragraphs_of(dom: &Dom<'_>, id: NodeId, budget: &Budget<'_>) -> Result<Strin
     Ok(paragraphs)
 }
 
-/// What is below an element as markup, prefixes left out; not much more than `max` bytes of it.
+/// Returns what is below an element as markup, prefixes left out; not much more than `max` bytes of it.
 fn inner_markup(dom: &Dom<'_>, root: NodeId, max: usize, budget: &Budget<'_>) -> Result<String, ExtractError> {
     let mut out = String::new();
     let mut open: Vec<NodeId> = Vec::new();

@@ -56,7 +56,7 @@ pub(crate) fn markdown(source: &str, url: &Url, budget: &Budget<'_>) -> Result<(
     Ok((Made { markup, metadata }, seen.is_inert))
 }
 
-/// What is told from events as they pass.
+/// Facts gathered from events as they pass.
 struct Seen {
     base: Base,
     title: String,

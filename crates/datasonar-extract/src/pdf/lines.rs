@@ -12,7 +12,7 @@ const WORD_GAP: f32 = 0.17;
 /// Lines at the top and at the bottom of a page that may be repeated on others.
 const EDGE_LINES: usize = 3;
 
-/// What a piece takes in a line besides its text, at most: the room for four cells.
+/// The most that a piece takes in a line besides its text: the room for four cells.
 const PIECE_OF_LINE: usize = 4 * size_of::<(f32, Linked)>();
 
 /// Where a page leads from.

@@ -1,7 +1,6 @@
 //! The URLs of a site, at once and without a job.
 
 use axum::extract::{Request, State};
-use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
@@ -11,9 +10,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{auth::Caller, body::object, problem::Problem};
 use crate::{
     app::App,
-    crawl::{Admission, CrawlOptions, Reading, Scope, SitemapUse},
+    crawl::{CrawlOptions, Scope, SitemapUse},
     fetch::Requester,
-    jobs::members::{typed, unknown},
+    jobs::{
+        admit_sitemaps,
+        members::{typed, unknown},
+    },
     mapper::{MapQuery, SiteMap},
     scrape::FieldError,
 };
@@ -61,25 +63,6 @@ struct MapView {
     truncated: bool,
 }
 
-/// Counts each sitemap as a page, and admits none when there are no pages left.
-fn admission(app: &App, owner: datasonar_store::Scope) -> Admission {
-    let plans = app.plans.clone();
-    Admission::new(move |reading| {
-        let plans = plans.clone();
-        async move {
-            let done = match reading {
-                Reading::Begins => plans.has_pages(owner, true).await,
-                Reading::Succeeded => plans.count(owner, 1).await.map(|()| true),
-            };
-            done.unwrap_or_else(|error| {
-                tracing::warn!(%error, "a sitemap cannot be counted");
-                false
-            })
-        }
-        .boxed()
-    })
-}
-
 /// List the URLs of a site: those that one page links to and those that its sitemaps name.
 #[utoipa::path(
     post, path = "/v1/map", tag = "Scrape", request_body = MapRequest,
@@ -113,7 +96,7 @@ async fn map(State(app): State<App>, Caller(owner): Caller, request: Request) ->
         sitemap: asked.sitemap,
         respect_robots: asked.respect_robots.unwrap_or(true),
         limit,
-        admission: admission(&app, owner),
+        admission: admit_sitemaps(app.plans.clone(), owner, true),
     };
     let requester = Requester { tenant: owner, job: app.ids.uuid() };
     let SiteMap { urls, truncated } = app.mapper.map(query, requester, arrived).await;

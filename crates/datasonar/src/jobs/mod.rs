@@ -1,6 +1,7 @@
 //! Jobs from acceptance to result: checking a request ([`Terms`]), cutting it into tasks ([`UrlWriter`]), writing what a task
 //! found as segments ([`segment`]), and reading it back as a body ([`Results`]).
 
+mod admission;
 mod again;
 mod blocking;
 pub mod members;
@@ -20,6 +21,7 @@ use datasonar_store::{
 };
 use url::Url;
 
+pub use admission::admit_sitemaps;
 pub use again::AgainError;
 pub use blocking::{blocking, permit};
 pub use options::{CrawlJob, JobOptions, Payload, PayloadKind};

@@ -13,7 +13,6 @@ use datasonar_store::{
     Discovery, DroppedPage, FoundUrl, SKIPPED_LISTED, Scope as Tenant, SkipReason, SkippedUrl, Store, StoreError,
     TaskLease, UrlKey,
 };
-use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use url::{Position, Url};
@@ -21,8 +20,9 @@ use url::{Position, Url};
 use super::health::{Health, steady};
 use crate::{
     cpu,
-    crawl::{Admission, CrawlOptions, LinkSource, Reading, Scope, SitemapLimits, SitemapUse, Sites, follow},
+    crawl::{CrawlOptions, LinkSource, Scope, SitemapLimits, SitemapUse, Sites, follow},
     fetch::{Requester, SiteRules},
+    jobs::admit_sitemaps,
     plans::Plans,
     scrape::{PageFacts, Plan},
 };
@@ -179,7 +179,8 @@ impl Crawl {
             entries: self.options.max_pages.saturating_add(SKIPPED_LISTED),
             gap: self.plan.gap,
             scope: self.scope.clone(),
-            admission: self.admission(),
+            // A crawl has set aside all pages that it may find: its sitemaps come on top.
+            admission: admit_sitemaps(self.plans.clone(), self.owner, false),
         };
         let mut walk = self.sites.sitemaps.walk(files, limits, self.requester);
         while let Some((file, entries)) = walk.next().await {
@@ -192,27 +193,6 @@ impl Crawl {
             }
         }
         Ok(())
-    }
-
-    /// Counts each sitemap as a page of the account's plan, and admits none when the plan has none left.
-    ///
-    /// A crawl has set aside all pages that it may find: its sitemaps come on top, so that a plan is passed by as many at most.
-    fn admission(&self) -> Admission {
-        let (plans, owner) = (self.plans.clone(), self.owner);
-        Admission::new(move |reading| {
-            let plans = plans.clone();
-            async move {
-                let done = match reading {
-                    Reading::Begins => plans.has_pages(owner, false).await,
-                    Reading::Succeeded => plans.count(owner, 1).await.map(|()| true),
-                };
-                done.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "a sitemap cannot be counted");
-                    false
-                })
-            }
-            .boxed()
-        })
     }
 
     /// Sorts what was found, and hands it to the store as soon as it is much.
